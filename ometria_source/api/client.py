@@ -1,0 +1,210 @@
+"""The client: GET a JSON list from Ometria, at the account's pace, with patience.
+
+The API answers every read with a bare JSON array (Ometria docs: Profiles, Lists and Unsubscribe API). Whatever else
+arrives is a fault: one that may pass is tried again until patience ends, one that cannot pass fails at once.
+
+The key travels in one header, only over TLS or loopback, and to no other host: a redirect is never followed. No message
+or log line holds the key, a body, or a URL's query.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from dlt.sources.helpers.rest_client.auth import APIKeyAuth
+from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, stop_after_delay
+from tenacity.wait import wait_exponential_jitter
+
+from ometria_source.api.pacing import shared_pacer
+from ometria_source.api.retry_after import seconds_to_wait
+from ometria_source.exceptions import (
+    AccessDeniedError,
+    InvalidSettingError,
+    MissingSettingError,
+    NotFoundError,
+    UnavailableError,
+    UnexpectedAnswerError,
+)
+
+JsonObject = dict[str, Any]
+
+log = logging.getLogger(__name__)
+
+# Seconds. Connecting takes one round trip; an answer of 250 profiles that takes a minute is not coming. Guesses.
+CONNECT_TIMEOUT = 10
+READ_TIMEOUT = 60
+
+# Seconds between two attempts, doubled each time and blurred by up to a second, so that parallel runs spread out.
+FIRST_WAIT = 0.25
+LONGEST_WAIT = 60
+
+# Request Timeout, Too Early, Too Many Requests: like any 5xx, these say "again, later" (RFC 9110, 8470, 6585).
+PASSING_STATUSES = frozenset({408, 425, 429})
+
+# Hosts to which the key may travel without TLS: it never leaves the machine.
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class _PassingError(Exception):
+    """An answer that a later attempt may mend."""
+
+    def __init__(self, fault: str, wait: float | None = None) -> None:
+        super().__init__(fault)
+        self.wait = wait
+
+
+@dataclass(frozen=True)
+class Account:
+    """How to reach one Ometria account.
+
+    Args:
+        base_url: Where the Data API is, with its version and without a trailing slash.
+        api_key: From Settings > API keys in Ometria; None where only the export is read.
+        requests_per_second: The pace of all requests to this account from this process.
+        patience_minutes: How long one request is retried before its table fails.
+
+    Raises:
+        InvalidSettingError: `base_url` is no URL, or would send the key without TLS to another machine.
+    """
+
+    base_url: str
+    api_key: str | None = field(repr=False)
+    requests_per_second: float
+    patience_minutes: float
+
+    def __post_init__(self) -> None:
+        url = urlsplit(self.base_url)
+        if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
+            raise InvalidSettingError("base_url", "must be a URL such as https://api.ometria.com/v2.")
+        if url.scheme == "http" and url.hostname not in LOOPBACK_HOSTS:
+            raise InvalidSettingError(
+                "base_url", "must begin with https://, because the API key travels with each call."
+            )
+
+    def client(self, table: str) -> OmetriaClient:
+        """A client for one table; all clients of an account share one pace.
+
+        Raises:
+            MissingSettingError: `api_key` is not configured.
+        """
+        if not self.api_key:
+            raise MissingSettingError("api_key", table)
+        return OmetriaClient(self.base_url, self.api_key, self.requests_per_second, self.patience_minutes)
+
+
+class OmetriaClient:
+    """Reads lists from the Data API. Counts its requests and retries.
+
+    Attributes:
+        requests: Attempts sent so far.
+        retries: Those of them that repeated a failed one.
+    """
+
+    def __init__(self, base_url: str, api_key: str, requests_per_second: float, patience_minutes: float) -> None:
+        self.requests = 0
+        self.retries = 0
+        self._base_url = base_url.rstrip("/")
+        self._patience_minutes = patience_minutes
+        account = hashlib.sha256(f"{self._base_url} {api_key}".encode()).hexdigest()
+        self._pacer = shared_pacer(account, requests_per_second)
+        self._session = requests.Session()
+        self._session.auth = APIKeyAuth(name="X-Ometria-Auth", api_key=api_key, location="header")
+        self._session.headers["Accept"] = "application/json"
+        self._backoff = wait_exponential_jitter(initial=FIRST_WAIT, max=LONGEST_WAIT, jitter=FIRST_WAIT)
+
+    def get(self, path: str, params: dict[str, str | int], *, probe: bool = False) -> list[JsonObject]:
+        """Get one list.
+
+        Args:
+            path: Below `base_url`, beginning with a slash, percent-encoded.
+            params: The query.
+            probe: Whether the path itself is a guess: an answer that is no list then fails at once.
+
+        Returns:
+            The objects in the order in which they came.
+
+        Raises:
+            AccessDeniedError: Status 401 or 403.
+            NotFoundError: Status 404.
+            UnexpectedAnswerError: A redirect, another status that no retry can mend, or (`probe`) no list.
+            UnavailableError: No usable answer while patience lasted.
+        """
+        attempts = Retrying(
+            retry=retry_if_exception_type(_PassingError),
+            stop=stop_after_delay(self._patience_minutes * 60),
+            wait=self._wait,
+            before_sleep=lambda attempt: self._note_retry(path, attempt),
+        )
+        try:
+            return attempts(self._attempt, path, params, probe)
+        except RetryError as error:
+            fault = error.last_attempt.exception()
+            raise UnavailableError(
+                path, str(fault), error.last_attempt.attempt_number, self._patience_minutes
+            ) from None
+
+    def _wait(self, attempt: RetryCallState) -> float:
+        """As told by the server, else with growing pauses; never past the end of patience."""
+        fault = attempt.outcome.exception() if attempt.outcome else None
+        told = fault.wait if isinstance(fault, _PassingError) else None
+        left = self._patience_minutes * 60 - (attempt.seconds_since_start or 0)
+        return max(0.0, min(self._backoff(attempt) if told is None else told, left))
+
+    def _note_retry(self, path: str, attempt: RetryCallState) -> None:
+        self.retries += 1
+        fault = attempt.outcome.exception() if attempt.outcome else None
+        log.info("%s: %s; attempt %d in %.1f s", path, fault, attempt.attempt_number + 1, attempt.upcoming_sleep)
+
+    def _attempt(self, path: str, params: dict[str, str | int], probe: bool) -> list[JsonObject]:
+        self._pacer.wait_for_turn()
+        self.requests += 1
+        try:
+            response = self._session.get(
+                self._base_url + path, params=params, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), allow_redirects=False
+            )
+        except requests.RequestException as error:
+            # the error's own text holds the URL with its query
+            raise _PassingError(f"no answer: {type(error).__name__}") from None
+        if response.status_code == 429:
+            told = seconds_to_wait(response.headers.get("Retry-After"))
+            self._pacer.slow_down(told or 0)
+            raise _PassingError("status 429", told)
+        _check_status(path, response.status_code)
+        try:
+            rows = _json(response.content)
+        except ValueError:
+            rows = None
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            if probe:
+                raise UnexpectedAnswerError(path, "something other than a JSON list of objects", response.status_code)
+            raise _PassingError("the answer is not a JSON list of objects")
+        self._pacer.recover()
+        return rows
+
+
+def _check_status(path: str, status: int) -> None:
+    if status in (401, 403):
+        raise AccessDeniedError(path, status)
+    if status == 404:
+        raise NotFoundError(path)
+    if status in PASSING_STATUSES or status >= 500:
+        raise _PassingError(f"status {status}")
+    if 300 <= status < 400:
+        raise UnexpectedAnswerError(path, f"a redirect (status {status}), which is never followed with the key", status)
+    if status >= 400:
+        raise UnexpectedAnswerError(path, f"status {status}", status)
+
+
+def _json(body: bytes) -> object:
+    """The body as JSON. Half a surrogate pair, which no database takes, becomes U+FFFD."""
+    value = json.loads(body)
+    if b"\\ud" in body.lower():
+        text = json.dumps(value, ensure_ascii=False)
+        value = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return value

@@ -1,0 +1,168 @@
+"""Every error that a user of this package can act on.
+
+OmetriaError
+  +-- ConfigurationError        found before anything is read
+  |     +-- InvalidSettingError     a setting has a value that cannot work
+  |     +-- NothingConfiguredError  there is neither an API key nor a bucket
+  |     +-- RunInProgressError      another run uses the same working folder
+  +-- MissingSettingError       a table needs a setting that is not there
+  +-- AccessDeniedError         Ometria refuses the key (401, 403)
+  +-- UnavailableError          no usable answer from Ometria while patience lasted
+  +-- UnexpectedAnswerError     an answer that the documented API would not give
+  |     +-- NotFoundError           the path or the object does not exist (404)
+  +-- IncompleteScanError       an answer that cannot be known to be whole
+  +-- MassDeletionError         a complete scan would remove a large part of a table
+  +-- BucketError               the export's bucket cannot be listed or read
+  +-- NoFilesError              nothing in the bucket matches, on a first run
+  +-- UnreadableFileError       a file of the export is not what it should be
+
+Each message is one paragraph: what was found, what was not done, what to do. None holds a key, an e-mail address, a
+URL's query or a row's content.
+"""
+
+from __future__ import annotations
+
+
+class OmetriaError(Exception):
+    """Base of all errors of this package."""
+
+
+class ConfigurationError(OmetriaError):
+    """Something is wrong that can be seen before anything is read."""
+
+
+class InvalidSettingError(ConfigurationError):
+    """A setting has a value that cannot work."""
+
+    def __init__(self, setting: str, problem: str) -> None:
+        self.setting = setting
+        super().__init__(f"`{setting}` {problem}")
+
+
+class NothingConfiguredError(ConfigurationError):
+    """There is neither an API key nor a bucket."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "Nothing is configured. Set `sources.ometria.api_key` for the API tables and `sources.ometria.bucket_url` "
+            "for `email_events` in .dlt/secrets.toml or in the environment, or try `--demo`, which needs neither."
+        )
+
+
+class RunInProgressError(ConfigurationError):
+    """Another run holds the pipeline's working folder."""
+
+    def __init__(self, pipeline_name: str) -> None:
+        super().__init__(
+            f"Another run of `{pipeline_name}` is in progress on this working folder. Nothing was read. Wait for it "
+            "to end, or give this run a working folder of its own with the environment variable `DLT_DATA_DIR`."
+        )
+
+
+class MissingSettingError(OmetriaError):
+    """A table was asked for whose setting is not configured."""
+
+    def __init__(self, setting: str, table: str) -> None:
+        self.setting = setting
+        super().__init__(
+            f"`{table}` needs the setting `{setting}`. Set `sources.ometria.{setting}` in .dlt/secrets.toml or "
+            f"`SOURCES__OMETRIA__{setting.upper()}` in the environment."
+        )
+
+
+class AccessDeniedError(OmetriaError):
+    """Ometria answers 401 or 403."""
+
+    def __init__(self, path: str, status: int) -> None:
+        self.path = path
+        self.status = status
+        super().__init__(
+            f"Ometria refuses the API key for {path} (status {status}). Check `sources.ometria.api_key` against "
+            "Settings > API keys in Ometria, and that the account offers this endpoint."
+        )
+
+
+class UnavailableError(OmetriaError):
+    """No usable answer arrived while patience lasted."""
+
+    def __init__(self, path: str, fault: str, attempts: int, minutes: float) -> None:
+        self.path = path
+        super().__init__(
+            f"No usable answer from {path} in {attempts} attempts ({fault}). What was loaded before stays. Run again "
+            f"later, or raise `patience_minutes` (now {minutes:g})."
+        )
+
+
+class UnexpectedAnswerError(OmetriaError):
+    """An answer that the documented API would not give."""
+
+    def __init__(self, path: str, found: str, status: int | None = None) -> None:
+        self.path = path
+        self.status = status
+        super().__init__(f"{path} answered {found}. Check that `base_url` is an address of the Ometria Data API.")
+
+
+class NotFoundError(UnexpectedAnswerError):
+    """Ometria answers 404: the path or the object does not exist."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, "status 404 (not found)", 404)
+
+
+class IncompleteScanError(OmetriaError):
+    """An answer that cannot be known to be whole, so nothing of it is loaded."""
+
+    def __init__(self, path: str, found: str) -> None:
+        self.path = path
+        super().__init__(
+            f"{path} {found}, so rows may be missing and nothing of this table was loaded. Please report this "
+            "behaviour, which Ometria does not document, to the maintainers of this project."
+        )
+
+
+class MassDeletionError(OmetriaError):
+    """A complete scan found far fewer rows than before; deleting the rest was refused."""
+
+    def __init__(self, table: str, missing: int, total: int) -> None:
+        self.table = table
+        self.missing = missing
+        self.total = total
+        super().__init__(
+            f"About {missing:,} of {total:,} rows of `{table}` are gone from Ometria. Nothing was deleted or loaded. "
+            "If they were really removed, run once with `allow_deletes=True` "
+            "(`SOURCES__OMETRIA__ALLOW_DELETES=true`); if not, check that `api_key` belongs to the account that this "
+            "dataset was loaded from."
+        )
+
+
+class BucketError(OmetriaError):
+    """The bucket of the export cannot be listed or read."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(
+            f"The export at `bucket_url` cannot be read: {problem}. Check `sources.ometria.bucket_url` and "
+            "`sources.ometria.credentials`."
+        )
+
+
+class NoFilesError(OmetriaError):
+    """Nothing in the bucket matches `file_glob`, on a first run."""
+
+    def __init__(self, file_glob: str) -> None:
+        super().__init__(
+            f"No file of the export matches `file_glob` = `{file_glob}`. Check `sources.ometria.bucket_url` and "
+            "`sources.ometria.file_glob`, and that Ometria has delivered an export."
+        )
+
+
+class UnreadableFileError(OmetriaError):
+    """A file of the export is not what its name or `file_format` says, or breaks in the middle."""
+
+    def __init__(self, path: str, problem: str, line: int | None = None) -> None:
+        self.path = path
+        self.line = line
+        place = path if line is None else f"{path}, line {line}"
+        super().__init__(
+            f"{place}: {problem}. No event of this run was loaded. Mend or remove the file, or leave it out with "
+            "`file_glob`; the next run reads all of them."
+        )
