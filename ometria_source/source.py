@@ -1,0 +1,145 @@
+"""The source: settings in, resources out. It does no I/O: an orchestrator calls it at import time."""
+
+# no `from __future__ import annotations`: dlt reads this signature to find the settings and their types
+from datetime import datetime, timezone
+from typing import Any
+
+import dlt
+from dlt.common.time import ensure_pendulum_datetime
+from dlt.common.typing import TAnyDateTime
+from dlt.extract import DltResource
+
+from ometria_source.api.client import Account
+from ometria_source.exceptions import InvalidSettingError
+from ometria_source.settings import (
+    DEFAULT_BASE_URL,
+    DEFAULT_FILE_LAG_DAYS,
+    DEFAULT_FULL_SCAN_DAYS,
+    DEFAULT_PATIENCE_MINUTES,
+    DEFAULT_REQUESTS_PER_SECOND,
+)
+from ometria_source.tables.email_events import Export, email_event_files_resource, email_events_resource
+from ometria_source.tables.lists import lists_resource
+from ometria_source.tables.member_lists import member_lists_resource
+from ometria_source.tables.profile_scan import SharedProfileScan
+from ometria_source.tables.profiles import profiles_resource
+from ometria_source.tables.unsubscribes import unsubscribes_resource
+
+MEMBER_LISTS_FROM = ("auto", "lists", "profiles")
+FILE_FORMATS = ("csv", "tsv", "jsonl", "parquet")
+COLUMN_TYPES = ("text", "bigint", "double", "decimal", "bool", "timestamp", "date", "time", "json")
+
+
+@dlt.source(name="ometria", section="ometria", max_table_nesting=0)
+def ometria_source(
+    api_key: dlt.TSecretStrValue | None = None,
+    base_url: str = DEFAULT_BASE_URL,
+    requests_per_second: float = DEFAULT_REQUESTS_PER_SECOND,
+    start_date: TAnyDateTime | None = None,
+    end_date: TAnyDateTime | None = None,
+    patience_minutes: float = DEFAULT_PATIENCE_MINUTES,
+    full_scan_days: float = DEFAULT_FULL_SCAN_DAYS,
+    member_lists_from: str = "auto",
+    bucket_url: str | None = None,
+    credentials: Any = None,
+    file_glob: str = "**",
+    file_format: str | None = None,
+    email_events_key: list[str] | None = None,
+    email_events_columns: dict[str, str] | None = None,
+    file_lag_days: float = DEFAULT_FILE_LAG_DAYS,
+    allow_deletes: bool = False,
+) -> tuple[DltResource, ...]:
+    """A retailer's Ometria account as five tables, and an inventory of its export.
+
+    Every argument is also a setting: `sources.ometria.<argument>` in .dlt/config.toml or .dlt/secrets.toml, or
+    `SOURCES__OMETRIA__<ARGUMENT>` in the environment.
+
+    Args:
+        api_key: From Settings > API keys in Ometria. Needed by all tables but `email_events`.
+        base_url: Where the Data API is; https, unless it is loopback.
+        requests_per_second: Pace of all requests, of the 4 that Ometria documents for a whole account: the rest is for
+            its other users.
+        start_date: Start of the half-open window [start_date, end_date) in UTC: of `timestamp` for `unsubscribes`, of
+            the files' modification time for `email_events`. Without `end_date` it is the start of the first load. None:
+            2013 for `unsubscribes`, every file for `email_events`.
+        end_date: End of the window, not included. With it the run is a backfill, which leaves the incremental state
+            alone.
+        patience_minutes: How long one request is retried before its table fails.
+        full_scan_days: Days between two complete scans of the profiles; 0: every scan is complete. `updateSince` is not
+            known to report every consent change, so only large accounts should raise it.
+        member_lists_from: "lists", "profiles", or "auto": from the lists where a path to their members answers, else
+            from the profiles.
+        bucket_url: Where the export is: s3://bucket/prefix, file:///…, gs://…, az://…. Needed by `email_events`, which
+            is not selected without it.
+        credentials: For the bucket, such as dlt's `AwsCredentials`. None: from `sources.ometria.credentials.*`.
+        file_glob: Which files, relative to `bucket_url`.
+        file_format: "csv", "tsv", "jsonl" or "parquet". None: by each file's name.
+        email_events_key: The columns that identify an event. None: a row is known by all its cells.
+        email_events_columns: Types of columns that are not text, such as {"event_time": "timestamp"}.
+        file_lag_days: How long a file may take to appear after its modification time.
+        allow_deletes: Accept a complete scan that would remove more than a tenth of a table.
+
+    Returns:
+        A dlt source with the resources `profiles`, `lists`, `member_lists`, `unsubscribes`, `email_events` and
+        `email_event_files` (not selected).
+
+    Raises:
+        InvalidSettingError: A setting has a value that cannot work. A missing one is an error only when a table that
+            needs it is read.
+    """
+    start, end = _instant("start_date", start_date), _instant("end_date", end_date)
+    _check_window(start, end)
+    _check_positive("requests_per_second", requests_per_second)
+    for name, number in (
+        ("patience_minutes", patience_minutes),
+        ("full_scan_days", full_scan_days),
+        ("file_lag_days", file_lag_days),
+    ):
+        _check_not_negative(name, number)
+    _check_choice("member_lists_from", member_lists_from, MEMBER_LISTS_FROM)
+    if file_format is not None:
+        _check_choice("file_format", file_format, FILE_FORMATS)
+    for kind in (email_events_columns or {}).values():
+        _check_choice("email_events_columns", kind, COLUMN_TYPES)
+    account = Account(base_url, api_key, requests_per_second, patience_minutes)
+    export = Export(bucket_url, credentials, file_glob, file_format, email_events_key, email_events_columns or {})
+    shared_scan = SharedProfileScan()
+    email_events = email_events_resource(export, start, end, file_lag_days)
+    email_events.selected = bool(bucket_url)
+    return (
+        profiles_resource(account, shared_scan, full_scan_days, allow_deletes),
+        lists_resource(account, allow_deletes),
+        member_lists_resource(account, shared_scan, member_lists_from, full_scan_days, allow_deletes),
+        unsubscribes_resource(account, start, end),
+        email_events,
+        email_event_files_resource(export),
+    )
+
+
+def _instant(setting: str, value: TAnyDateTime | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return ensure_pendulum_datetime(value).astimezone(timezone.utc)
+    except (ValueError, TypeError, OverflowError):
+        raise InvalidSettingError(setting, "is not a date; write it as 2024-01-31 or 2024-01-31T12:00:00Z.") from None
+
+
+def _check_window(start: datetime | None, end: datetime | None) -> None:
+    if start is not None and end is not None and start >= end:
+        raise InvalidSettingError("end_date", "must be later than `start_date`.")
+
+
+def _check_positive(setting: str, number: float) -> None:
+    if not number > 0:
+        raise InvalidSettingError(setting, "must be greater than 0.")
+
+
+def _check_not_negative(setting: str, number: float) -> None:
+    if not number >= 0:
+        raise InvalidSettingError(setting, "must not be negative.")
+
+
+def _check_choice(setting: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise InvalidSettingError(setting, f"must be one of {', '.join(choices)}.")

@@ -1,0 +1,106 @@
+"""`lists`: the account's segments; what the API calls a list is a segment in Ometria's app."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import dlt
+from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.common.typing import TDataItems
+from dlt.extract import DltResource
+
+from ometria_source.api.client import Account, JsonObject, OmetriaClient
+from ometria_source.api.scan import scan
+from ometria_source.exceptions import UnexpectedAnswerError
+from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, snapshot_merge
+from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.rows import RowMapper
+
+PATH = "/lists"
+
+# Without it, archived lists are left out (Ometria docs: Lists API).
+ALL_MODES = {"mode": "all"}
+
+RENAMES = {"id": "list_id"}
+
+COLUMNS: TTableSchemaColumns = {
+    "list_id": {"data_type": "text", "nullable": False, "description": "Ometria's id of this list."},
+    "title": {"data_type": "text", "description": "Title."},
+    "description": {"data_type": "text", "description": "Description."},
+    "type": {
+        "data_type": "text",
+        "description": "`DYNAMIC`: Ometria fills it by rules. `STATIC`: it is filled by hand.",
+    },
+    "status": {"data_type": "text", "description": "`READY` is documented; other values exist."},
+    "size": {"data_type": "bigint", "description": "Number of members."},
+    "total_orders": {"data_type": "bigint", "description": "Orders of its members."},
+    "total_revenue": {"data_type": "double", "description": "Revenue from its members."},
+    "timestamp_created": {"data_type": "timestamp", "description": "When the list was created."},
+    "timestamp_last_refreshed": {
+        "data_type": "timestamp",
+        "description": "When Ometria last worked out who is in it, which it does every few hours to once a day.",
+    },
+    "timestamp_stats_updated": {"data_type": "timestamp", "description": "When orders and revenue were last updated."},
+}
+
+
+def list_pages(client: OmetriaClient) -> Iterator[list[JsonObject]]:
+    """All lists, archived ones included, whether the server pages them or not.
+
+    Args:
+        client: Reads the API.
+
+    Yields:
+        Pages of lists, each of which has an id.
+    """
+    for page in scan(client, PATH, ALL_MODES, paged=False):
+        if not all(item.get("id") is not None for item in page):
+            raise UnexpectedAnswerError(PATH, "a list without an `id`")
+        yield page
+
+
+def lists_resource(account: Account, allow_deletes: bool) -> DltResource:
+    """The `lists` table.
+
+    Args:
+        account: Where to read.
+        allow_deletes: Whether a scan may remove more than a tenth of the table.
+    """
+
+    @dlt.resource(
+        name="lists",
+        primary_key="list_id",
+        write_disposition=snapshot_merge("list_id"),
+        columns=COLUMNS,
+    )
+    def lists() -> Iterator[TDataItems]:
+        """Segments, archived ones included; read whole on every run.
+
+        Yields:
+            One list of rows per request, then the marker that removes the lists that are gone.
+
+        Raises:
+            MissingSettingError: `api_key` is not configured.
+            MassDeletionError: More than a tenth of the lists, and more than ten, are gone.
+            OmetriaError: As `OmetriaClient.get`.
+        """
+        client = account.client("lists")
+        state = dlt.current.resource_state()
+        mapper = RowMapper("lists", COLUMNS, RENAMES)
+        found = IdSketch()
+        limited = is_limited()
+        with counting(client) as metrics:
+            for page in list_pages(client):
+                rows = [{**mapper.row(item), "list_id": str(item["id"])} for item in page]
+                for row in rows:
+                    found.add(row["list_id"])
+                metrics[ROWS_READ] += len(rows)
+                yield rows
+            if limited:
+                return
+            if "ids" in state:
+                guard_deletions("lists", IdSketch.from_state(state["ids"]), found, allow_deletes)
+            state["ids"] = found.to_state()
+            yield [{"list_id": MARKER}]
+
+    return lists

@@ -1,0 +1,247 @@
+"""`member_lists`: who is in which list, one row for each pair.
+
+Ometria documents no path to the members of a list, so there are two ways to know them: list by list, where a path
+answers (`member_paths`), or from the `lists` that each profile carries. A staged marker says what was read whole, and
+so replaces
+it: (list, *) one list, (*, profile) one profile, (*, *) everything.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import dlt
+from dlt.common.schema.typing import TDeleteInsertStrategyDict, TTableSchemaColumns
+from dlt.common.typing import TDataItems
+from dlt.extract import DltResource
+
+from ometria_source.api.client import Account, JsonObject, OmetriaClient
+from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
+from ometria_source.settings import PAGE_LIMIT
+from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited
+from ometria_source.tables.lists import list_pages
+from ometria_source.tables.member_paths import find_path, members_of, size_of
+from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.profile_scan import PATH as PROFILES_PATH
+from ometria_source.tables.profile_scan import SharedProfileScan, list_ids, profile_pages
+from ometria_source.tables.watermark import Watermark
+
+log = logging.getLogger(__name__)
+
+
+COLUMNS: TTableSchemaColumns = {
+    "list_id": {"data_type": "text", "nullable": False, "description": "A list; its title is in `lists`."},
+    "profile_id": {"data_type": "text", "nullable": False, "description": "A profile that is in the list."},
+}
+
+MERGE: TDeleteInsertStrategyDict = {
+    "disposition": "merge",
+    "strategy": "delete-insert",
+    "source_filter": f"list_id <> '{MARKER}' AND profile_id <> '{MARKER}'",
+    "destination_scope": (
+        "(list_id || '/' || profile_id IN (SELECT list_id || '/' || profile_id FROM {staging_table}) "  # noqa: S608
+        f"OR list_id IN (SELECT list_id FROM {{staging_table}} WHERE profile_id = '{MARKER}') "
+        f"OR profile_id IN (SELECT profile_id FROM {{staging_table}} WHERE list_id = '{MARKER}') "
+        f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE list_id = '{MARKER}' AND profile_id = '{MARKER}'))"
+    ),
+}
+
+# Rows that are handed to dlt at a time when they come from the profiles; a guess between memory and overhead.
+ROWS_AT_A_TIME = 5_000
+
+
+def member_lists_resource(
+    account: Account,
+    shared_scan: SharedProfileScan,
+    source: str,
+    full_scan_days: float,
+    allow_deletes: bool,
+) -> DltResource:
+    """The `member_lists` table.
+
+    Args:
+        account: Where to read.
+        shared_scan: The profiles' scan, if `profiles` is read in the same run.
+        source: From where: "lists", "profiles", or "auto", which takes the lists where a path answers.
+        full_scan_days: Days between two complete readings; 0: every one is complete.
+        allow_deletes: Whether a complete scan of the profiles may remove more than a tenth of the table.
+    """
+
+    @dlt.resource(
+        name="member_lists",
+        primary_key=("list_id", "profile_id"),
+        write_disposition=MERGE,
+        columns=COLUMNS,
+        references=[
+            {"referenced_table": "lists", "columns": ["list_id"], "referenced_columns": ["list_id"]},
+            {"referenced_table": "profiles", "columns": ["profile_id"], "referenced_columns": ["profile_id"]},
+        ],
+    )
+    def member_lists() -> Iterator[TDataItems | None]:
+        """Who is in which list.
+
+        Yields:
+            Lists of rows, and markers for what was read whole; None while the profiles' scan of the same run goes on.
+
+        Raises:
+            MissingSettingError: `api_key` is not configured.
+            UnexpectedAnswerError: Neither a path answers nor does any profile carry `lists`.
+            MassDeletionError: A complete scan of the profiles would remove more than a tenth of the table.
+            OmetriaError: As `OmetriaClient.get`.
+        """
+        client = account.client("member_lists")
+        state = dlt.current.resource_state()
+        reading = _Reading(client, state, Watermark(state, full_scan_days), shared_scan, is_limited(), allow_deletes)
+        with counting(client) as metrics:
+            for rows in reading.rows(source):
+                if rows is not None:
+                    metrics[ROWS_READ] += sum(MARKER not in row.values() for row in rows)
+                yield rows
+
+    return member_lists
+
+
+Pair = dict[str, str]
+
+
+@dataclass
+class _Reading:
+    """One run of the table."""
+
+    client: OmetriaClient
+    state: dict[str, Any]
+    watermark: Watermark
+    shared_scan: SharedProfileScan
+    limited: bool
+    allow_deletes: bool
+
+    def rows(self, source: str) -> Iterator[list[Pair] | None]:
+        """Rows and markers, from where the setting and the account say."""
+        no_path_answers = self.state.get("read_from") == "profiles" and not self.watermark.is_complete_scan_due
+        if source == "profiles" or (source == "auto" and no_path_answers):
+            yield from self._by_profile()
+            return
+        lists = [item for page in list_pages(self.client) for item in page]
+        path = find_path(self.client, lists, self.state.get("path"))
+        if path is not None:
+            yield from self._by_list(lists, path)
+        elif source == "auto":
+            yield from self._by_profile()
+        else:
+            raise UnexpectedAnswerError(
+                "/lists/{list_id}/…", 'under no known path with members; set `member_lists_from` to "profiles"'
+            )
+
+    def _by_list(self, lists: list[JsonObject], path: str) -> Iterator[list[Pair]]:
+        complete = self.watermark.is_complete_scan_due or self.state.get("read_from") != "lists"
+        before: dict[str, str] = {} if complete else self.state["lists"]
+        after: dict[str, str] = {}
+        for item in lists:
+            list_id = str(item["id"])
+            content = _content_sign(item)
+            if content is None or before.get(list_id) != content:
+                yield from self._one_list(item, list_id, path)
+            after[list_id] = content or ""
+        if self.limited:
+            return
+        yield [_pair(gone, MARKER) for gone in before.keys() - after.keys()]
+        _advise(self.client)
+        self.state.update(read_from="lists", path=path, lists=after)
+        self.state.pop("ids", None)
+        self.watermark.advance(self.watermark.started, complete)
+        if complete:
+            yield [_pair(MARKER, MARKER)]
+
+    def _one_list(self, item: JsonObject, list_id: str, path: str) -> Iterator[list[Pair]]:
+        try:
+            for ids in members_of(self.client, path, item):
+                yield [_pair(list_id, profile_id) for profile_id in ids]
+        except NotFoundError:
+            # another list has already answered on this path: so it is the list that is gone
+            log.warning("member_lists: a list was deleted while it was read; its members are removed")
+        if not self.limited:
+            yield [_pair(list_id, MARKER)]
+
+    def _by_profile(self) -> Iterator[list[Pair] | None]:
+        since = self.watermark.last_scan
+        if self.watermark.is_complete_scan_due or self.state.get("read_from") != "profiles":
+            since = None
+        while self.shared_scan.in_progress:
+            yield None
+        started = self.watermark.started
+        shared = self.shared_scan.take()
+        if shared and (shared.since is None or (since is not None and shared.since <= since)):
+            started, since, memberships = shared.started, shared.since, shared.rows()
+        else:
+            memberships = _own_scan(self.client, since)
+        found = IdSketch()
+        yield from self._membership_rows(memberships, since is None, found)
+        if self.limited:
+            return
+        known = IdSketch.from_state(self.state["ids"]) if "ids" in self.state else IdSketch()
+        if since is None:
+            guard_deletions("member_lists", known, found, self.allow_deletes)
+            known = found
+        else:
+            known.include(found)
+        self.state.update(read_from="profiles", ids=known.to_state())
+        self.state.pop("lists", None)
+        self.watermark.advance(started, complete=since is None)
+        if since is None:
+            yield [_pair(MARKER, MARKER)]
+
+    def _membership_rows(
+        self, memberships: Iterator[tuple[str, list[str] | None]], complete: bool, found: IdSketch
+    ) -> Iterator[list[Pair]]:
+        rows: list[Pair] = []
+        profiles = carrying_lists = 0
+        for profile_id, ids in memberships:
+            profiles += 1
+            carrying_lists += ids is not None
+            for list_id in ids or ():
+                found.add(f"{list_id}/{profile_id}")
+                rows.append(_pair(list_id, profile_id))
+            if not complete and not self.limited:
+                rows.append(_pair(MARKER, profile_id))
+            if len(rows) >= ROWS_AT_A_TIME:
+                yield rows
+                rows = []
+        yield rows
+        if complete and profiles and not carrying_lists:
+            raise UnexpectedAnswerError(
+                PROFILES_PATH, "without `lists` in any profile, and no known path gives a list's members"
+            )
+
+
+def _pair(list_id: str, profile_id: str) -> Pair:
+    return {"list_id": list_id, "profile_id": profile_id}
+
+
+def _own_scan(client: OmetriaClient, since: datetime | None) -> Iterator[tuple[str, list[str] | None]]:
+    for page in profile_pages(client, since):
+        for profile in page:
+            yield str(profile["id"]), list_ids(profile)
+
+
+def _content_sign(item: JsonObject) -> str | None:
+    """What changes when Ometria works out a list's members again; None for static lists, where nothing would."""
+    refreshed = item.get("timestamp_last_refreshed")
+    if str(item.get("type")).upper() != "DYNAMIC" or not refreshed:
+        return None
+    return f"{refreshed} {size_of(item)}"
+
+
+def _advise(client: OmetriaClient) -> None:
+    """Say when the other way would take fewer requests."""
+    profiles = dlt.current.resource_state("profiles").get("ids", {}).get("rows")
+    if profiles is not None and client.requests > (by_profile := profiles // PAGE_LIMIT + 2):
+        log.warning(
+            "member_lists: reading by list took %d requests; a complete scan of the profiles takes about %d. "
+            'Consider `member_lists_from = "profiles"`',
+            client.requests,
+            by_profile,
+        )

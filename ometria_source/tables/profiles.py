@@ -1,0 +1,180 @@
+"""`profiles`: the people that Ometria knows, one row for each merged view of a person."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import dlt
+from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.common.typing import TDataItems
+from dlt.extract import DltResource
+
+from ometria_source.api.client import Account, JsonObject
+from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, snapshot_merge
+from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.profile_scan import SharedProfileScan, profile_pages
+from ometria_source.tables.rows import Row, RowMapper, read_instant
+from ometria_source.tables.watermark import Watermark
+
+# Ometria's spelling: Ometria docs, Profiles API. The columns' names: Daasity's Ometria integration specification.
+RENAMES = {"id": "profile_id", "name": "customer_name", "firstname": "first_name", "lastname": "last_name"}
+
+# Objects whose fields become columns of their own (Ometria docs: Profiles API).
+FLATTENED = ("dates", "stats")
+
+COLUMNS: TTableSchemaColumns = {
+    "profile_id": {"data_type": "text", "nullable": False, "description": "Ometria's id of this person."},
+    "email": {"data_type": "text", "description": "E-mail address. Not unique: older profiles can share one."},
+    "customer_id": {"data_type": "text", "description": "The retailer's own id of this customer."},
+    "customer_name": {"data_type": "text", "description": "Full name."},
+    "prefix": {"data_type": "text", "description": "Title before the name."},
+    "first_name": {"data_type": "text", "description": "First name."},
+    "middlename": {"data_type": "text", "description": "Middle name."},
+    "last_name": {"data_type": "text", "description": "Last name."},
+    "suffix": {"data_type": "text", "description": "What follows the name."},
+    "gender": {"data_type": "text", "description": "`m` or `f`; a public client also knows `o`."},
+    "date_of_birth": {"data_type": "date", "description": "Date of birth."},
+    "country": {
+        "data_type": "text",
+        "description": "Country code; from `country_id` where Ometria sends that instead.",
+    },
+    "marketing_optin": {
+        "data_type": "bool",
+        "description": "Whether this person agreed to marketing e-mail; null when Ometria has no answer.",
+    },
+    "seen": {"data_type": "bool", "description": "Ometria's `seen`; its meaning is not documented."},
+    "timezone": {"data_type": "text", "description": "Time zone of this person."},
+    "lifecycle_status": {
+        "data_type": "text",
+        "description": "Ometria's lifecycle status; its values are not documented.",
+    },
+    "is_email_valid": {"data_type": "bool", "description": "Whether Ometria holds the e-mail address for valid."},
+    "phone_number": {"data_type": "text", "description": "Phone number."},
+    "phone_number_country": {
+        "data_type": "text",
+        "description": "Country code of the phone number, where Ometria gives one.",
+    },
+    "tags": {"data_type": "json", "description": "List of tags."},
+    "properties": {"data_type": "json", "description": "The account's custom fields."},
+    "identities": {"data_type": "json", "description": "List of {id, type}: what this person is identified by."},
+    "lists": {
+        "data_type": "json",
+        "description": "Segments of this person when the row was read. Moves of dynamic segments show at the next "
+        "complete scan; `member_lists` has one row for each.",
+    },
+    "dates__acquired": {"data_type": "timestamp", "description": "When this person was acquired."},
+    "dates__first_seen": {"data_type": "timestamp", "description": "First sighting."},
+    "dates__last_seen": {"data_type": "timestamp", "description": "Latest sighting."},
+    "dates__first_purchase": {"data_type": "timestamp", "description": "First purchase."},
+    "dates__last_purchase": {"data_type": "timestamp", "description": "Latest purchase."},
+    "stats__aov": {"data_type": "double", "description": "Average order value."},
+    "stats__orders": {"data_type": "bigint", "description": "Number of orders."},
+    "stats__orders_attempted": {"data_type": "bigint", "description": "Number of orders attempted."},
+    "stats__revenue": {"data_type": "double", "description": "Revenue."},
+    "stats__total_items": {"data_type": "bigint", "description": "Number of items bought."},
+    "stats__visits": {"data_type": "bigint", "description": "Number of visits."},
+}
+
+
+def profiles_resource(
+    account: Account, shared_scan: SharedProfileScan, full_scan_days: float, allow_deletes: bool
+) -> DltResource:
+    """The `profiles` table.
+
+    Args:
+        account: Where to read.
+        shared_scan: Takes note of each profile's segments, for `member_lists`.
+        full_scan_days: Days between two complete scans; 0: every scan is complete.
+        allow_deletes: Whether a complete scan may remove more than a tenth of the table.
+    """
+
+    @dlt.resource(
+        name="profiles",
+        primary_key="profile_id",
+        write_disposition=snapshot_merge("profile_id"),
+        columns=COLUMNS,
+    )
+    def profiles() -> Iterator[TDataItems]:
+        """People, one row for each of Ometria's merged profiles.
+
+        `updateSince` reports no erasure, no merge and no move between dynamic segments (Ometria docs: Profiles API):
+        such changes show at the next complete scan.
+
+        Yields:
+            One list of rows per request, in Ometria's order; after a complete scan the marker that removes the rest.
+
+        Raises:
+            MissingSettingError: `api_key` is not configured.
+            MassDeletionError: A complete scan would remove more than a tenth of the table.
+            OmetriaError: As `OmetriaClient.get`.
+        """
+        client = account.client("profiles")
+        state = dlt.current.resource_state()
+        watermark = Watermark(state, full_scan_days)
+        since = None if watermark.is_complete_scan_due else watermark.last_scan
+        mapper = ProfileMapper()
+        found = IdSketch()
+        limited = is_limited()
+        with counting(client) as metrics, shared_scan.recording(watermark.started, since) as note:
+            for page in profile_pages(client, since):
+                rows = [mapper.row(profile) for profile in page]
+                for profile in page:
+                    note(profile)
+                    found.add(str(profile["id"]))
+                metrics[ROWS_READ] += len(rows)
+                yield rows
+            if limited:
+                return
+            known = IdSketch.from_state(state["ids"]) if "ids" in state else IdSketch()
+            if since is None:
+                guard_deletions("profiles", known, found, allow_deletes)
+                known = found
+            else:
+                known.include(found)
+            state["ids"] = known.to_state()
+            watermark.advance(watermark.started, complete=since is None)
+            if since is None:
+                yield [{"profile_id": MARKER}]
+
+    return profiles
+
+
+class ProfileMapper:
+    """Turns profiles into rows of the table."""
+
+    def __init__(self) -> None:
+        self._mapper = RowMapper("profiles", COLUMNS, RENAMES)
+
+    def row(self, profile: JsonObject) -> Row:
+        """The row of one profile.
+
+        Args:
+            profile: As the API gave it.
+
+        Returns:
+            Values by column name; the fields of `dates`, `stats` and of a structured `phone_number` in columns of their
+            own.
+        """
+        row = self._mapper.row(flat(profile))
+        row["profile_id"] = str(row["profile_id"])
+        phone = row.get("phone_number")
+        if isinstance(phone, dict):
+            row["phone_number"] = phone.get("number")
+            row["phone_number_country"] = phone.get("country_code")
+        if row.get("country") is None and "country_id" in row:
+            row["country"] = row.pop("country_id")
+        return row
+
+
+def flat(profile: JsonObject) -> JsonObject:
+    """The profile with the fields of `dates` and `stats` beside the others, as `dates__acquired` and so on."""
+    fields: dict[str, Any] = {}
+    for name, value in profile.items():
+        if name in FLATTENED and isinstance(value, dict):
+            for part, inner in value.items():
+                instant = read_instant(inner) if name == "dates" else None
+                fields[f"{name}__{part}"] = inner if instant is None else instant
+        elif name not in FLATTENED or value is not None:
+            fields[name] = value
+    return fields

@@ -1,0 +1,127 @@
+"""From a JSON object of the API to a row: names, instants, and fields whose names clash.
+
+Fields keep their names, except where a table renames them and for a leading `@`. A field that Ometria does not document
+is kept under its own name; where that name, in snake case, is another column's, it gets a suffix, so that neither value
+is lost.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection, Mapping
+from datetime import date, datetime, timezone
+from typing import Any
+
+from dlt.common.normalizers.naming.snake_case import NamingConvention
+from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.common.time import ensure_pendulum_datetime
+
+from ometria_source.api.client import JsonObject
+
+log = logging.getLogger(__name__)
+
+Row = dict[str, Any]
+
+# The same in every object of a collection (Ometria docs: Profiles and Lists API).
+TYPE_FIELD = "@type"
+
+_snake_case = NamingConvention()
+
+
+class RowMapper:
+    """Turns the objects of one collection into rows of one table.
+
+    Args:
+        table: The table's name, for notices.
+        columns: The documented columns. Those of type timestamp and date are read; the rest is left to dlt.
+        renames: Column names by field name, where the two differ.
+        derived: Columns that no field fills: a field of that name clashes with them.
+    """
+
+    def __init__(
+        self, table: str, columns: TTableSchemaColumns, renames: Mapping[str, str], derived: Collection[str] = ()
+    ) -> None:
+        self._table = table
+        self._columns = columns
+        self._renames = renames
+        self._fields: dict[str, str | None] = {name: name for name in columns}
+        self._fields.update({column: field for field, column in renames.items()})
+        self._fields.update(dict.fromkeys(derived))
+        self._reported: set[str] = set()
+
+    def row(self, record: JsonObject) -> Row:
+        """The row of one object.
+
+        Args:
+            record: As the API gave it.
+
+        Returns:
+            Its values by column name. An instant or date that cannot be read stays as it came, which dlt puts into a
+            variant column.
+        """
+        row: Row = {}
+        clashing: list[str] = []
+        for field, value in record.items():
+            if field == TYPE_FIELD:
+                continue
+            name = field.removeprefix("@")
+            column = self._renames.get(name, name)
+            normal = _snake_case.normalize_path(column)
+            if normal != column or self._fields.get(normal, name) != name or normal in row:
+                clashing.append(field)
+            else:
+                row[normal] = value
+        for field in clashing:
+            row[self._free_column(field, row)] = record[field]
+        for column in row.keys() & self._columns.keys():
+            row[column] = self._read(column, row[column])
+        return row
+
+    def _free_column(self, field: str, row: Row) -> str:
+        """A column for a field whose name is not in snake case, or is another column's."""
+        normal = _snake_case.normalize_path(field.removeprefix("@"))
+        column, number = normal, 1
+        while column in row or column in self._columns:
+            number += 1
+            column = f"{normal}_{number}"
+        if column != normal and field not in self._reported:
+            self._reported.add(field)
+            log.warning(
+                "%s: the field `%s` is kept as `%s`, because `%s` is another column", self._table, field, column, normal
+            )
+        return column
+
+    def _read(self, column: str, value: Any) -> Any:
+        data_type = self._columns[column].get("data_type")
+        if data_type == "timestamp":
+            instant = read_instant(value)
+            return value if instant is None else instant
+        if data_type == "date":
+            return read_date(value)
+        return value
+
+
+def read_instant(value: Any) -> datetime | None:
+    """An instant in any of the forms that Ometria documents, in UTC.
+
+    Args:
+        value: ISO 8601 with `T` or a space, an offset of two or four digits, with or without a fraction of a second;
+            without an offset it is UTC.
+
+    Returns:
+        None for what is no text or cannot be read.
+    """
+    if not isinstance(value, str):
+        return None
+    try:
+        return ensure_pendulum_datetime(value).astimezone(timezone.utc)
+    except (ValueError, OverflowError):
+        return None
+
+
+def read_date(value: Any) -> Any:
+    """A date in the documented form `YYYY-MM-DD`; anything else as it came."""
+    try:
+        return date.fromisoformat(value) if isinstance(value, str) and len(value) == len("YYYY-MM-DD") else value
+    except ValueError:
+        return value

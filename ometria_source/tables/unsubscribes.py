@@ -1,0 +1,193 @@
+"""`unsubscribes`: opt-outs that people made themselves, by e-mail or SMS."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timezone
+from typing import Any, cast
+
+import dlt
+from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.common.typing import TDataItems
+from dlt.extract import DltResource
+
+from ometria_source.api.client import Account, JsonObject
+from ometria_source.api.windows import END_OF_TIME, WindowScan
+from ometria_source.settings import FIRST_UNSUBSCRIBE, UNSUBSCRIBES_LAG
+from ometria_source.tables.deletions import is_limited
+from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.rows import Row, RowMapper, read_instant
+
+log = logging.getLogger(__name__)
+
+PATH = "/unsubscribes"
+
+LAG_SECONDS = UNSUBSCRIBES_LAG.total_seconds()
+
+# The fields that cannot change later (Ometria docs: Unsubscribe API). A `reason` may be filled in after the event.
+KEY_FIELDS = ("profile_id", "email_address", "type", "timestamp")
+
+# Known from Fivetran's schema of the same endpoint, not documented by Ometria: hence the words in their descriptions.
+SEEN_ELSEWHERE = "Not documented by Ometria; known from another integration."
+
+COLUMNS: TTableSchemaColumns = {
+    "unsubscribe_id": {
+        "data_type": "text",
+        "nullable": False,
+        "description": "SHA-256 of profile_id, email_address, type and timestamp: Ometria gives these events no id.",
+    },
+    "profile_id": {"data_type": "text", "description": "Who opted out."},
+    "email_address": {"data_type": "text", "description": "The address that opted out; may be null for SMS."},
+    "type": {
+        "data_type": "text",
+        "description": "How: `preferences_centre`, `app`, `list_unsubscribe`, `link_unsubscribe`, or a stop word by "
+        "SMS (`stopword_unsubscribe_TF`, `stopword_unsubscribe_DO`). More may come.",
+    },
+    "timestamp": {"data_type": "timestamp", "description": "When (UTC)."},
+    "reason": {"data_type": "text", "description": "The reason given; may be filled in later."},
+    "reason_text": {"data_type": "text", "description": SEEN_ELSEWHERE},
+    "send_id": {"data_type": "text", "description": f"The send that led to it. {SEEN_ELSEWHERE}"},
+    "mass_campaign_id": {"data_type": "text", "description": f"The broadcast that led to it. {SEEN_ELSEWHERE}"},
+    "trigger_campaign_id": {"data_type": "text", "description": f"The automation that led to it. {SEEN_ELSEWHERE}"},
+    "_cursor": {
+        "data_type": "timestamp",
+        "description": "`timestamp` where it may move the incremental cursor; null for one that is unreadable, in the "
+        "future, or was read under a limit.",
+    },
+}
+
+
+def unsubscribes_resource(account: Account, start_date: datetime | None, end_date: datetime | None) -> DltResource:
+    """The `unsubscribes` table.
+
+    Args:
+        account: Where to read.
+        start_date: First instant of the first load, or of the backfill; None: `FIRST_UNSUBSCRIBE`.
+        end_date: The instant after the last one. With it this is a backfill, which leaves the cursor alone.
+    """
+
+    @dlt.resource(
+        name="unsubscribes",
+        primary_key="unsubscribe_id",
+        write_disposition="merge",
+        columns=COLUMNS,
+        references=[{"referenced_table": "profiles", "columns": ["profile_id"], "referenced_columns": ["profile_id"]}],
+    )
+    def unsubscribes(
+        cursor: dlt.sources.incremental[datetime] = dlt.sources.incremental(
+            "_cursor",
+            initial_value=start_date or FIRST_UNSUBSCRIBE,
+            end_value=end_date,
+            lag=LAG_SECONDS,
+            primary_key=(),
+            on_cursor_value_missing="include",
+        ),
+    ) -> Iterator[TDataItems]:
+        """Opt-outs that people made themselves.
+
+        Not the truth about consent: opt-outs made through the API are missing (Ometria docs: Unsubscribes reference).
+        For that, read `profiles.marketing_optin`.
+
+        Args:
+            cursor: On `timestamp` (UTC). Reaches back two days on every run, because a `reason` may be filled in later.
+
+        Yields:
+            One list of rows per window of time, oldest first. Rows repeat across runs; `unsubscribe_id` makes them one.
+
+        Raises:
+            MissingSettingError: `api_key` is not configured.
+            IncompleteScanError: One second holds more rows than Ometria gives at a time.
+            OmetriaError: As `OmetriaClient.get`.
+        """
+        now = datetime.now(timezone.utc)
+        client = account.client("unsubscribes")
+        first = cast(datetime, cursor.start_value)
+        if start_date and not end_date:
+            _report_ineffective_start(start_date)
+        mapper = UnsubscribeMapper(now, moves_cursor=not is_limited())
+        last_window: set[str] = set()
+        with counting(client) as metrics:
+            for events in WindowScan(client, PATH, now).read(first, end_date or END_OF_TIME):
+                rows = {
+                    row["unsubscribe_id"]: row for row in map(mapper.row, events) if _is_within(row, first, end_date)
+                }
+                fresh = [row for identifier, row in rows.items() if identifier not in last_window]
+                last_window = set(rows)
+                metrics[ROWS_READ] += len(fresh)
+                yield fresh
+            if not metrics[ROWS_READ]:
+                yield dlt.mark.materialize_table_schema()
+            if mapper.without_cursor:
+                metrics["rows_without_cursor"] = mapper.without_cursor
+                log.warning(
+                    "unsubscribes: %d rows have a timestamp that is in the future or unreadable; they were loaded",
+                    mapper.without_cursor,
+                )
+
+    return unsubscribes
+
+
+class UnsubscribeMapper:
+    """Turns unsubscribes into rows of the table.
+
+    Args:
+        now: Later timestamps never become the cursor: one of them would hide every event until then.
+        moves_cursor: False where not all events are read.
+
+    Attributes:
+        without_cursor: Rows so far whose timestamp is in the future or unreadable.
+    """
+
+    def __init__(self, now: datetime, moves_cursor: bool = True) -> None:
+        self.without_cursor = 0
+        self._now = now
+        self._moves_cursor = moves_cursor
+        self._mapper = RowMapper("unsubscribes", COLUMNS, {}, derived=("unsubscribe_id", "_cursor"))
+
+    def row(self, event: JsonObject) -> Row:
+        """The row of one event, with its key and cursor."""
+        row = self._mapper.row(event)
+        row["unsubscribe_id"] = unsubscribe_id(event)
+        instant = row.get("timestamp")
+        if not isinstance(instant, datetime) or instant > self._now:
+            self.without_cursor += 1
+        elif self._moves_cursor:
+            row["_cursor"] = instant
+        return row
+
+
+def unsubscribe_id(event: JsonObject) -> str:
+    """The key of an event: a hash of the fields that cannot change later.
+
+    Args:
+        event: As the API gave it. Two spellings of one instant give one key.
+
+    Returns:
+        64 hex digits.
+    """
+    values: list[Any] = [event.get(field) for field in KEY_FIELDS]
+    instant = read_instant(event.get("timestamp"))
+    if instant is not None:
+        values[-1] = instant.isoformat()
+    text = json.dumps([None if value is None else str(value) for value in values], ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _is_within(row: Row, first: datetime, end: datetime | None) -> bool:
+    """Whether a row belongs to the window; one whose timestamp cannot be read belongs to any."""
+    instant = row.get("timestamp")
+    return not isinstance(instant, datetime) or (first <= instant and (end is None or instant < end))
+
+
+def _report_ineffective_start(start_date: datetime) -> None:
+    """Say that the first load has fixed where the table starts."""
+    began = dlt.current.resource_state().setdefault("start_date", start_date.isoformat())
+    if start_date < datetime.fromisoformat(began):
+        log.warning(
+            "unsubscribes: `start_date` is earlier than that of the first load (%s) and has no effect; load the time "
+            "before with `end_date` as a backfill, or all of it with `--full-refresh`",
+            began,
+        )

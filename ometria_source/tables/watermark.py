@@ -1,0 +1,46 @@
+"""When to read a table whole again, and since when to read its changes in between.
+
+Objects of the API bear no time of update, so the only watermark there is comes from our own clock: the start of the
+last scan that finished. It is kept in dlt's state, which is stored together with the rows that it describes.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+# A daily schedule starts some seconds earlier or later each day: without this slack, every other day would be skipped.
+SCHEDULE_JITTER = timedelta(minutes=30)
+
+
+class Watermark:
+    """The scans of one table.
+
+    Args:
+        state: The resource state to keep them in.
+        full_scan_days: Days between two complete scans; 0: every scan is complete.
+    """
+
+    def __init__(self, state: dict[str, Any], full_scan_days: float) -> None:
+        self._state = state
+        self.started = datetime.now(timezone.utc)
+        last_complete = self._instant("complete_scan_started")
+        self.is_complete_scan_due = (
+            last_complete is None or self.started - last_complete >= timedelta(days=full_scan_days) - SCHEDULE_JITTER
+        )
+        self.last_scan = self._instant("scan_started")
+
+    def _instant(self, key: str) -> datetime | None:
+        text = self._state.get(key)
+        return datetime.fromisoformat(text) if text else None
+
+    def advance(self, started: datetime, complete: bool) -> None:
+        """Note that a scan has reached its end.
+
+        Args:
+            started: When it began.
+            complete: Whether it read everything, not only changes.
+        """
+        self._state["scan_started"] = started.isoformat()
+        if complete:
+            self._state["complete_scan_started"] = started.isoformat()
