@@ -1,0 +1,124 @@
+"""The program: options in, exit status out."""
+
+# no `from __future__ import annotations`: dlt reads the signature of `_configured`
+import logging
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+import dlt
+from dlt.common.configuration import with_config
+from dlt.common.configuration.exceptions import ConfigFieldMissingException, ConfigurationException
+from dlt.common.typing import TAnyDateTime
+from dlt.extract import DltSource
+
+from ometria_source.exceptions import ConfigurationError, NothingConfiguredError
+from ometria_source.runner.options import LOGS, PIPELINE_NAME, TABLES, Options, parse_options
+from ometria_source.runner.run import run_tables
+from ometria_source.runner.sentences import sentence
+from ometria_source.runner.workspace import open_pipeline, working_folder
+from ometria_source.source import ometria_source
+
+FAILED = 1
+MISCONFIGURED = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the program.
+
+    Args:
+        arguments: Without the program's name; None: those of this process.
+
+    Returns:
+        The exit status: 0 all loaded, 1 a table or the load failed, 2 something is wrong before anything is read.
+    """
+    verbose = False
+    try:
+        options = parse_options(arguments)
+        verbose = options.verbose
+        _set_up_logging(verbose)
+        if options.demo:
+            # the demo brings the simulated account with it, which no other run needs
+            from ometria_source.runner.demo import run_demo  # noqa: PLC0415
+
+            return run_demo()
+        return _load_account(options)
+    except ConfigurationError as error:
+        return _fail(error, MISCONFIGURED, verbose)
+    except ConfigFieldMissingException as error:
+        return _fail(error, FAILED, verbose)
+    except ConfigurationException as error:
+        return _fail(error, MISCONFIGURED, verbose)
+    except Exception as error:  # noqa: BLE001  the last resort of a program
+        return _fail(error, FAILED, verbose)
+
+
+def _load_account(options: Options) -> int:
+    # only what was given: an argument that is None would hide the setting of the same name
+    window: dict[str, Any] = {
+        name: value
+        for name, value in (("start_date", options.start_date), ("end_date", options.end_date))
+        if value is not None
+    }
+    source = ometria_source(**window)
+    tables = _tables_to_load(options, source)
+    with working_folder(PIPELINE_NAME):
+        pipeline = open_pipeline(PIPELINE_NAME, options.destination, options.dataset)
+        quiet_dlt(options.verbose)
+        report = run_tables(pipeline, source, tables, options.full_refresh)
+    print("\n".join(report.lines()))
+    return report.exit_status
+
+
+def _tables_to_load(options: Options, source: DltSource) -> list[str]:
+    """The tables that were named, else all that are configured.
+
+    Raises:
+        NothingConfiguredError: There is neither a key nor a bucket.
+    """
+    if options.tables is not None:
+        return [name for name in source.resources if name in options.tables]
+    has_key, has_bucket, is_backfill = _configured()
+    if not has_key and not has_bucket:
+        raise NothingConfiguredError
+    tables = [name for name in TABLES if name in LOGS or not (options.end_date or is_backfill)]
+    if not has_bucket:
+        tables.remove("email_events")
+    if not has_key:
+        print("No `api_key` is configured: only `email_events` is loaded.")
+        tables = ["email_events"]
+    return tables
+
+
+@with_config(sections=("sources", "ometria"))
+def _configured(
+    api_key: dlt.TSecretStrValue | None = None,
+    bucket_url: str | None = None,
+    end_date: TAnyDateTime | None = None,
+) -> tuple[bool, bool, bool]:
+    """Whether there is a key, a bucket, and an end, where the source will look for them."""
+    return bool(api_key), bool(bucket_url), bool(end_date)
+
+
+def quiet_dlt(verbose: bool) -> None:
+    """Leave dlt's warnings out, which say nothing of use here, unless somebody set a level; dlt must be running."""
+    if not verbose and dlt.config.get("runtime.log_level") is None:
+        logging.getLogger("dlt").setLevel(logging.ERROR)
+
+
+def _set_up_logging(verbose: bool) -> None:
+    logger = logging.getLogger("ometria_source")
+    logger.propagate = False
+    if verbose and not logger.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        logger.addHandler(handler)
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+
+
+def _fail(error: BaseException, status: int, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exception(error)
+    print(sentence(error), file=sys.stderr)
+    return status

@@ -1,0 +1,104 @@
+"""The command line: what a run shall do."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ometria_source.exceptions import InvalidSettingError
+
+TABLES = ("profiles", "lists", "member_lists", "unsubscribes", "email_events")
+
+# Those that a window of time can cut a piece from.
+LOGS = ("unsubscribes", "email_events")
+
+# What can be asked for by name.
+SELECTABLE = (*TABLES, "email_event_files")
+
+PIPELINE_NAME = "ometria_pipeline"
+DEFAULT_DESTINATION = "duckdb"
+DEFAULT_DATASET = "ometria"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What a run shall do.
+
+    Attributes:
+        tables: The tables that were named; None: all that are configured.
+        destination: Name of a dlt destination.
+        dataset: Name of the dataset (schema) to load into.
+        start_date: Start of the window, as typed.
+        end_date: End of the window, as typed; makes the run a backfill.
+        full_refresh: Read the tables anew and replace them.
+        demo: Run against a simulated account.
+        verbose: Log more, and show tracebacks.
+    """
+
+    tables: tuple[str, ...] | None = None
+    destination: str = DEFAULT_DESTINATION
+    dataset: str = DEFAULT_DATASET
+    start_date: str | None = None
+    end_date: str | None = None
+    full_refresh: bool = False
+    demo: bool = False
+    verbose: bool = False
+
+
+def parse_options(arguments: Sequence[str] | None) -> Options:
+    """Read the command line.
+
+    Args:
+        arguments: Without the program's name; None: those of this process.
+
+    Raises:
+        InvalidSettingError: A flag has a value that cannot work.
+        SystemExit: With 2 for an unknown flag, with 0 for `--help`.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"{PIPELINE_NAME}.py",
+        description="Load an Ometria account into a warehouse.",
+        epilog="Exit status: 0 all loaded, 1 a table failed, 2 something is wrong with the settings.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--tables", metavar="A,B", help=f"only these of {', '.join(TABLES)}; default: all configured")
+    parser.add_argument("--destination", metavar="NAME", help=f"a dlt destination; default: {DEFAULT_DESTINATION}")
+    parser.add_argument("--dataset", metavar="NAME", help=f"default: {DEFAULT_DATASET}")
+    parser.add_argument("--start-date", metavar="DATE", help="start of the first load, or of a backfill (UTC)")
+    parser.add_argument("--end-date", metavar="DATE", help="end of a backfill, not included (UTC)")
+    parser.add_argument("--full-refresh", action="store_true", help="read the selected tables anew and replace them")
+    parser.add_argument("--demo", action="store_true", help="show it on a simulated account; needs no credentials")
+    parser.add_argument("--verbose", action="store_true", help="log more, and show tracebacks")
+    flags = parser.parse_args(arguments)
+    given = {name for name, value in vars(flags).items() if value not in (None, False)}
+    if flags.demo and (others := given - {"demo", "verbose"}):
+        flag = min(others).replace("_", "-")
+        raise InvalidSettingError(
+            "--demo",
+            f"goes with no other flag but --verbose: leave --{flag} out, or leave --demo out to load an account.",
+        )
+    if flags.full_refresh and flags.end_date:
+        raise InvalidSettingError(
+            "--full-refresh", "replaces whole tables and --end-date reads a piece of them: leave one of them out."
+        )
+    return Options(
+        tables=None if flags.tables is None else _tables(flags.tables),
+        destination=flags.destination or DEFAULT_DESTINATION,
+        dataset=flags.dataset or DEFAULT_DATASET,
+        start_date=flags.start_date,
+        end_date=flags.end_date,
+        full_refresh=flags.full_refresh,
+        demo=flags.demo,
+        verbose=flags.verbose,
+    )
+
+
+def _tables(text: str) -> tuple[str, ...]:
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
+    for name in names:
+        if name not in SELECTABLE:
+            raise InvalidSettingError("--tables", f"names no table `{name}`. The tables are {', '.join(SELECTABLE)}.")
+    if not names:
+        raise InvalidSettingError("--tables", f"names no table. The tables are {', '.join(SELECTABLE)}.")
+    return names

@@ -1,0 +1,99 @@
+"""The summary of a run: what was read and what the tables hold now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ometria_source.tables.metrics import REQUESTS, RETRIES, ROWS_READ
+
+# Counters of a table that are worth a note when they are not zero.
+NOTED_METRICS = {
+    "files_read": "{:,} files read",
+    "files_known": "{:,} known files not read again",
+    "files_before_window": "{:,} files older than the window left alone",
+    "files_after_window": "{:,} files newer than the window left alone",
+    "files_hidden": "{:,} files skipped, because their names begin with `_` or `.`",
+}
+
+
+@dataclass
+class TableReport:
+    """What became of one table.
+
+    Attributes:
+        name: The table.
+        metrics: What its resource counted.
+        seconds: How long its extraction took.
+        rows: Rows in the table after the run; None where that is not known.
+        new_columns: Columns that the run added to an existing table.
+        error: Why it was not loaded.
+        notes: What the user should know.
+    """
+
+    name: str
+    metrics: dict[str, Any] = field(default_factory=dict)
+    seconds: float = 0.0
+    rows: int | None = None
+    new_columns: list[str] = field(default_factory=list)
+    error: str | None = None
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class RunReport:
+    """What became of a run."""
+
+    tables: list[TableReport] = field(default_factory=list)
+    seconds: float = 0.0
+    destination: str = ""
+    dataset: str = ""
+    error: str | None = None
+
+    @property
+    def exit_status(self) -> int:
+        """0 when everything asked for was loaded, else 1."""
+        return 1 if self.error or any(table.error for table in self.tables) else 0
+
+    def lines(self) -> list[str]:
+        """The summary as text."""
+        lines = [f"{self.destination} dataset `{self.dataset}`, {self.seconds:.1f} s"]
+        header = ("table", "rows read", "rows now", "requests", "retries", "seconds", "")
+        body = [
+            (
+                table.name,
+                f"{table.metrics.get(ROWS_READ, 0):,}",
+                "?" if table.rows is None else f"{table.rows:,}",
+                str(table.metrics.get(REQUESTS, "-")),
+                str(table.metrics.get(RETRIES, "-")),
+                f"{table.seconds:.1f}",
+                "FAILED" if table.error else "ok",
+            )
+            for table in self.tables
+        ]
+        lines += _aligned([header, *body])
+        for table in self.tables:
+            lines += [f"  {table.name}: {note}" for note in self._notes(table)]
+        lines += [f"{table.name} was not loaded. {table.error}" for table in self.tables if table.error]
+        if self.error:
+            lines.append(self.error)
+        return lines
+
+    @staticmethod
+    def _notes(table: TableReport) -> list[str]:
+        notes = [text.format(table.metrics[name]) for name, text in NOTED_METRICS.items() if table.metrics.get(name)]
+        if table.new_columns:
+            notes.append(f"new columns: {', '.join(table.new_columns)}")
+        return notes + table.notes
+
+
+def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.ljust(width) if place in (0, len(row) - 1) else cell.rjust(width)
+            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]

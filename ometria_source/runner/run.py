@@ -1,0 +1,130 @@
+"""A run: finish what is pending, extract each table by itself, load them together.
+
+A table whose extraction fails keeps no other from loading, and leaves neither a package nor a change of state. Loading
+together costs a third less than a run for each table, and dlt's trace shows all of it.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import dlt
+from dlt.common.pipeline import LoadInfo
+from dlt.extract import DltSource
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from ometria_source.runner.report import RunReport, TableReport
+from ometria_source.runner.sentences import pending_sentence, sentence
+
+log = logging.getLogger(__name__)
+
+# Measured on DuckDB: 14 times faster than its default, INSERT statements. Other destinations' defaults suit them.
+PARQUET_DESTINATIONS = frozenset({"duckdb", "motherduck"})
+
+
+def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], full_refresh: bool) -> RunReport:
+    """Load tables.
+
+    Args:
+        pipeline: Where to; its working folder is held by this process.
+        source: Where from.
+        tables: Names of its resources, in the order in which to read them.
+        full_refresh: Whether to replace these tables with what is read now.
+
+    Returns:
+        What became of each table. An error of one is in the report, not raised.
+    """
+    began = time.monotonic()
+    report = RunReport(destination=pipeline.destination.destination_name, dataset=pipeline.dataset_name)
+    try:
+        _finish_pending(pipeline)
+        pipeline.sync_destination()
+        known = _known_columns(pipeline)
+        for name in tables:
+            report.tables.append(_extract(pipeline, source, name, full_refresh))
+        loaded = _load(pipeline)
+        for table in report.tables:
+            table.rows = _count(pipeline, table.name)
+            table.new_columns = _new_columns(loaded, table.name, known)
+    except PipelineStepFailed as error:
+        log.info("%s failed", error.step, exc_info=error)
+        is_pending = error.step in ("normalize", "load")
+        report.error = pending_sentence(error, pipeline.pipeline_name) if is_pending else sentence(error)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _finish_pending(pipeline: dlt.Pipeline) -> None:
+    if pipeline.has_pending_data:
+        log.warning("A package of an earlier run is finished first")
+        _load(pipeline)
+
+
+def _load(pipeline: dlt.Pipeline) -> LoadInfo | None:
+    pipeline.normalize()
+    return pipeline.load()
+
+
+def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh: bool) -> TableReport:
+    """Extract one table into a package of its own."""
+    table = TableReport(name)
+    began = time.monotonic()
+    selected = source.with_resources(name)
+    with _notices(table):
+        try:
+            pipeline.extract(
+                selected,
+                loader_file_format="parquet" if pipeline.destination.destination_name in PARQUET_DESTINATIONS else None,
+                refresh="drop_resources" if full_refresh else None,
+            )
+        except PipelineStepFailed as error:
+            log.info("%s failed", name, exc_info=error)
+            table.error = sentence(error)
+    table.seconds = time.monotonic() - began
+    table.metrics = dict(selected.resources[name].custom_metrics)
+    return table
+
+
+@contextmanager
+def _notices(table: TableReport) -> Iterator[None]:
+    """Collect the package's warnings as notes of a table."""
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            table.notes.append(record.getMessage().removeprefix(f"{table.name}: "))
+
+    logger, handler = logging.getLogger("ometria_source"), Collector(logging.WARNING)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+
+
+def _known_columns(pipeline: dlt.Pipeline) -> dict[str, set[str]]:
+    """The columns of each table before the run."""
+    if not pipeline.default_schema_name:
+        return {}
+    return {name: set(table["columns"]) for name, table in pipeline.default_schema.tables.items()}
+
+
+def _new_columns(loaded: LoadInfo | None, name: str, known: dict[str, set[str]]) -> list[str]:
+    if loaded is None or name not in known:
+        return []
+    updates: list[Any] = [package.schema_update.get(name, {}) for package in loaded.load_packages]
+    return sorted({column for update in updates for column in update.get("columns", {})} - known[name])
+
+
+def _count(pipeline: dlt.Pipeline, name: str) -> int | None:
+    """The rows that a table holds now; None where it does not exist yet or cannot be counted."""
+    try:
+        with pipeline.sql_client() as client:
+            rows = client.execute_sql(f"SELECT COUNT(*) FROM {client.make_qualified_table_name(name)}")  # noqa: S608
+            return int(rows[0][0]) if rows else None
+    except Exception as error:  # noqa: BLE001  counting is a courtesy: everything is loaded by now
+        log.info("%s cannot be counted: %s", name, type(error).__name__)
+        return None

@@ -1,0 +1,77 @@
+"""From an exception to the one sentence that a user needs.
+
+dlt wraps what a resource raises, and its own messages can hold rows. So the sentence is that of our own exception where
+there is one at the bottom, and names no more than the type of any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from dlt.common.configuration.exceptions import ConfigFieldMissingException, ConfigurationException
+from dlt.common.exceptions import MissingDependencyException
+from dlt.common.storages.load_package import ParsedLoadJobFileName
+
+from ometria_source.exceptions import OmetriaError
+
+
+def sentence(error: BaseException) -> str:
+    """What a user should read about an error.
+
+    Args:
+        error: As it was caught.
+
+    Returns:
+        One paragraph without data of the account.
+    """
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, OmetriaError):
+            return str(link)
+    for link in chain:
+        if isinstance(link, ConfigFieldMissingException):
+            fields = ", ".join(f"`{name}`" for name in link.fields)
+            return f"{link.spec_name} lacks {fields}. Set it in .dlt/secrets.toml or in the environment."
+        if isinstance(link, MissingDependencyException):
+            return f"A package is missing: run `pip install {' '.join(link.dependencies)}`."
+        if isinstance(link, ConfigurationException):
+            return (
+                f"A setting cannot be read ({type(link).__name__}). Check .dlt/config.toml, .dlt/secrets.toml and the "
+                "environment."
+            )
+    return f"Unexpected error ({type(chain[-1]).__name__}). Run again with --verbose to see where."
+
+
+def pending_sentence(error: BaseException, pipeline_name: str) -> str:
+    """What a user should read about a package that could not be normalised or loaded.
+
+    Args:
+        error: As it was caught.
+        pipeline_name: The pipeline whose package it is.
+    """
+    table = next((name for link in _chain(error) if (name := _table(link))), None)
+    *_, cause = _chain(error)
+    what = f"The package with `{table}`" if table else "A package"
+    return (
+        f"{what} could not be loaded ({type(cause).__name__}) and is still pending: the next run tries it "
+        f"again first. To discard it and the incremental state that came with it, run `dlt -y pipeline {pipeline_name} "
+        "abort-packages`; the run after that reads the same again. Run with --verbose to see the cause."
+    )
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what caused it, the cause last."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or getattr(error, "exception", None)
+
+
+def _table(error: BaseException) -> str | None:
+    """The table of the job that failed."""
+    job = getattr(error, "job_id", None)
+    if not isinstance(job, str):
+        return None
+    try:
+        return ParsedLoadJobFileName.parse(job).table_name
+    except Exception:  # noqa: BLE001  the name is a courtesy; the error itself is reported either way
+        return None

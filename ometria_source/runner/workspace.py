@@ -1,0 +1,98 @@
+"""The pipeline's working folder: one run at a time, and never with the state of another destination or dataset.
+
+dlt keeps a pipeline's state (watermarks, cursors, schema) in a local folder and, with the data, at the destination. The
+local copy belongs to the place that the last run loaded into. When that is not the place named now, the copy is dropped
+and dlt restores the right one. A package that was still pending there is dropped with it: its state was not stored
+either, so the next run to that place reads the same again.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.common.destination.exceptions import UnknownDestinationModule
+from dlt.common.pipeline import get_dlt_pipelines_dir
+from filelock import FileLock, Timeout
+
+from ometria_source.exceptions import InvalidSettingError, RunInProgressError
+
+log = logging.getLogger(__name__)
+
+# Where the local state keeps the place that it belongs to; dlt does not store it at the destination.
+PLACE = "ometria_place"
+
+
+@contextmanager
+def working_folder(pipeline_name: str) -> Iterator[None]:
+    """Hold the pipeline's working folder; the system lets go of it when the process dies.
+
+    Args:
+        pipeline_name: Whose folder.
+
+    Raises:
+        RunInProgressError: Another run holds it.
+    """
+    folder = Path(get_dlt_pipelines_dir())
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / f"{pipeline_name}.lock", blocking=False)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise RunInProgressError(pipeline_name) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def open_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pipeline:
+    """The pipeline, with local state only of the named place.
+
+    Args:
+        pipeline_name: Its name.
+        destination: Name of a dlt destination.
+        dataset: Name of the dataset.
+
+    Raises:
+        InvalidSettingError: dlt knows no such destination, or it cannot hold this dataset.
+    """
+    if destination == "duckdb" and dataset == pipeline_name:
+        # DuckDB names a database after its file: with both alike, every query would be ambiguous
+        raise InvalidSettingError("--dataset", f"cannot be `{dataset}`, which is the name of the DuckDB database.")
+    local = _local_state(pipeline_name)
+    here = str(Path(dlt.current.run_context().local_dir).absolute())
+    named = {"destination_name": destination, "dataset_name": dataset}
+    if local and ({key: local.get(key) for key in named} != named or local["_local"].get("initial_cwd") != here):
+        _forget(pipeline_name)
+    try:
+        pipeline = dlt.pipeline(pipeline_name, destination=destination, dataset_name=dataset)
+        pipeline.destination.capabilities()
+    except UnknownDestinationModule:
+        raise InvalidSettingError(
+            "--destination", f"`{destination}` is not known to dlt; name one such as duckdb, snowflake or postgres."
+        ) from None
+    place = str(pipeline.destination_client().config)
+    if local and local["_local"].get(PLACE, place) != place:
+        _forget(pipeline_name)
+        pipeline = dlt.pipeline(pipeline_name, destination=destination, dataset_name=dataset)
+    pipeline.set_local_state_val(PLACE, place)
+    return pipeline
+
+
+def _local_state(pipeline_name: str) -> dict[str, Any]:
+    """Dlt's state of the last run, as far as it is there and whole."""
+    path = Path(get_dlt_pipelines_dir()) / pipeline_name / "state.json"
+    state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    return state
+
+
+def _forget(pipeline_name: str) -> None:
+    log.info("The local state belongs to another destination or dataset; it is restored from the one named now")
+    shutil.rmtree(Path(get_dlt_pipelines_dir()) / pipeline_name)

@@ -1,0 +1,8 @@
+"""Load an Ometria account into a warehouse: `python pipelines/ometria_pipeline.py --help`."""
+
+import sys
+
+from ometria_source.runner import main
+
+if __name__ == "__main__":
+    sys.exit(main())
