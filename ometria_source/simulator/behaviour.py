@@ -1,44 +1,45 @@
-"""How a simulated server behaves where Ometria's documentation leaves it open, and what it does when it misbehaves."""
+"""The knobs of the simulated server: what the reference marks as unknown, and the faults that a network can have."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-# An int is a status; the others break an answer in the way that they are called.
-Fault = (
-    int
-    | Literal[
-        "reset", "reset-mid-body", "truncated", "chunked-cut", "html", "null", "object", "bad-json", "hang", "redirect"
-    ]
-)
+NamedFault = Literal[
+    "reset", "reset-mid-body", "truncated", "chunked-cut", "html", "null", "object", "bad-json", "hang", "redirect"
+]
+NAMED_FAULTS: tuple[str, ...] = get_args(NamedFault)
 
 
 @dataclass(frozen=True)
 class Behaviour:
-    """What the server does. The defaults are what is documented, else what is most plausible.
+    """How the server behaves where Ometria's documentation leaves it open.
+
+    The defaults are what is documented, else what is most plausible.
 
     Attributes:
-        max_limit: The largest page.
-        over_limit: Whether a larger `limit` is clamped or refused (400).
-        requests_per_second: The account's limit, over a strict sliding window of one second; None: no limit.
-        retry_after: Value of the header `Retry-After` of a 429.
-        refused_status: The status for a missing or wrong key.
-        forbidden: Path prefixes that answer 403.
-        latency: Seconds before each answer.
-        profiles_paged: Whether `/profiles` honours `offset`.
-        update_since_honoured: Whether `/profiles` honours `updateSince`.
-        profiles_carry_lists: Whether profiles have the field `lists`.
-        lists_paged: Whether `/lists` honours `limit` and `offset`.
-        unsubscribes_paged: Whether `/unsubscribes` honours `limit` and `offset`.
-        unsubscribes_cap: Rows that it answers at most; None: all.
-        unsubscribes_order: In which order.
-        since_inclusive: Whether an event at `since` is part of the answer.
-        before_inclusive: Whether an event at `before` is.
-        members_path: Under which name a list's members are; None: under none.
-        members_item: What the items there are.
-        members_paged: Whether they honour `limit` and `offset`.
-        short_pages: Whether pages have fewer rows than were asked for.
+        max_limit: The largest page (documented: 250).
+        over_limit: A larger `limit` is clamped to `max_limit`, or refused with 400.
+        requests_per_second: Over it, in a sliding second over all arrivals (refused ones count too), 429 is answered.
+            None: no limit.
+        retry_after: The `Retry-After` header on 429; None: no such header.
+        refused_status: The answer to a missing or wrong key: 401 or 403.
+        forbidden: Prefixes of paths, like "/unsubscribes", that answer 403.
+        latency: Seconds that every answer takes.
+        lists_paged: Whether `/lists` honours `limit` (default 10) and `offset`; else it answers everything.
+        unsubscribes_paged: The same for `/unsubscribes`.
+        unsubscribes_cap: The most rows that `/unsubscribes` answers, silently.
+        unsubscribes_order: By `timestamp`; "shuffled" is stable across requests.
+        since_inclusive: Whether an event at `since` itself is answered.
+        before_inclusive: Whether an event at `before` itself is answered.
+        members_path: The last part of `/lists/{id}/...` that answers with members; None: none does (404).
+        members_item: A member is a full profile, a contact (own id, `@profile_id`), or `{"profile_id": ...}`.
+        members_paged: Whether members honour `limit` and `offset`.
+        profiles_carry_lists: Whether a profile has the `lists` array.
+        profiles_paged: False: `offset` is ignored, so that every page is the first.
+        update_since_honoured: False: `updateSince` is ignored.
+        short_pages: Pages are shorter than asked for, by an amount that depends on `offset` only; none is empty
+            before the end.
     """
 
     max_limit: int = 250
@@ -48,9 +49,6 @@ class Behaviour:
     refused_status: int = 401
     forbidden: frozenset[str] = frozenset()
     latency: float = 0.0
-    profiles_paged: bool = True
-    update_since_honoured: bool = True
-    profiles_carry_lists: bool = True
     lists_paged: bool = False
     unsubscribes_paged: bool = False
     unsubscribes_cap: int | None = None
@@ -60,4 +58,47 @@ class Behaviour:
     members_path: Literal["profiles", "members", "contacts"] | None = "profiles"
     members_item: Literal["profile", "contact", "profile_id"] = "profile"
     members_paged: bool = True
+    profiles_carry_lists: bool = True
+    profiles_paged: bool = True
+    update_since_honoured: bool = True
     short_pages: bool = False
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it arrived, and how it was answered.
+
+    Attributes:
+        method: `GET`, or what should not have been sent.
+        path: Decoded, without the `/v2` prefix.
+        query: Decoded; of a repeated name the last value.
+        headers: As sent; names in lower case.
+        at: Arrival, on the monotonic clock; never earlier than the one before.
+        status: As answered; 0 when the connection was broken or held before a status was sent.
+    """
+
+    method: str
+    path: str
+    query: dict[str, str]
+    headers: dict[str, str]
+    at: float
+    status: int
+
+
+@dataclass
+class PlannedFault:
+    """A fault that waits for requests under a path prefix.
+
+    Attributes:
+        path_prefix: E.g. "/profiles"; "" or "/" is every path.
+        fault: A status, or a name.
+        times: How many requests are left to fail; None: all.
+    """
+
+    path_prefix: str
+    fault: int | str
+    times: int | None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.fault, str) and self.fault not in NAMED_FAULTS:
+            raise ValueError(f"no such fault: {self.fault!r}; known: {', '.join(NAMED_FAULTS)}")

@@ -148,6 +148,7 @@ def invent_history(seed: int, profiles: int, now: int, max_events: int) -> Histo
                     history.opted_out.add(index)
     if profiles > 2:  # The person without an address can still answer STOP to a text message.
         opt_outs.append((now - 5 * DAY, 2, "stopword_unsubscribe_DO", None, CAMPAIGNS[0]))
+        history.opted_out.add(2)
     draft.sort(key=lambda item: (item[0], item[3]))
     for number, (time, kind, index, send_id, campaign) in enumerate(draft):
         who = (profile_id(seed, index), email(seed, index))

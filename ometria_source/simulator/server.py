@@ -1,250 +1,198 @@
-"""The simulated Data API: an HTTP server on loopback that answers from a simulated account.
+"""The simulated Ometria API on loopback: real HTTP, invented data.
 
-It can be told to misbehave, and it notes every request. Its data is invented, and every answer says so in a header.
+A request is recorded, answered and followed by the changes that wait for it under one lock: so "after the third
+request" means exactly that, however many connections are open. Only latency and sending happen outside the lock.
 """
 
 from __future__ import annotations
 
-import json
-import socket
-import struct
 import threading
-import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ometria_source.simulator.account import SimulatedAccount
-from ometria_source.simulator.behaviour import Behaviour, Fault
-from ometria_source.simulator.routes import answer
+from ometria_source.simulator.answers import Answer, RefusalError, answer
+from ometria_source.simulator.behaviour import Behaviour, NamedFault, PlannedFault, Request
+from ometria_source.simulator.people import encode
+from ometria_source.simulator.wire import Reply, Wire
 
 API_KEY = "simulated-key-0000"
 PREFIX = "/v2"
-SERVER_NAME = "simulated-ometria (invented data)"
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request that arrived: `path` is below `/v2`, `at` is a monotonic time in seconds."""
-
-    method: str
-    path: str
-    query: dict[str, str]
-    headers: dict[str, str]
-    at: float
-    status: int
+_NOTICE = "This is a simulation of an Ometria account, made for tests and demonstrations. All of its data is invented."
 
 
 class SimulatedOmetria:
-    """Serves a simulated account until it is closed; use it as a context manager.
-
-    Args:
-        account: What to serve.
-        behaviour: How; may be replaced while it runs.
+    """Serves a simulated account over HTTP, from construction until `close()`.
 
     Attributes:
-        base_url: For the setting of that name.
-        api_key: The only key that is not refused.
-        requests: Every request so far, in the order of arrival.
+        account: The data.
+        behaviour: The knobs; can be replaced at any time.
+        requests: Every request, in order of arrival.
+        base_url: What to give to the client.
+        api_key: The only key that is accepted.
     """
 
     def __init__(self, account: SimulatedAccount, behaviour: Behaviour | None = None) -> None:
         self.account = account
         self.behaviour = behaviour or Behaviour()
-        self.api_key = API_KEY
         self.requests: list[Request] = []
-        self._faults: list[tuple[str, Fault, float]] = []
-        self._hooks: list[tuple[int, Callable[[], object]]] = []
-        self._arrivals: list[float] = []
-        self._lock = threading.Lock()
-        self.closing = threading.Event()
-        self._server = _Server(self)
-        self.base_url = f"http://127.0.0.1:{self._server.server_port}{PREFIX}"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self.api_key = API_KEY
+        self._faults: list[PlannedFault] = []
+        self._waiting: list[tuple[int, Callable[[], object]]] = []
+        self._arrivals: deque[float] = deque()
+        self._errors: list[Exception] = []
+        self._closing = threading.Event()
+        self._wire = Wire(self._reply, self._closing)
+        self._thread = threading.Thread(target=self._wire.serve_forever, args=(0.01,), name="simulated-ometria")
+        self._thread.daemon = True
         self._thread.start()
+        self.base_url = f"http://127.0.0.1:{self._wire.server_address[1]}{PREFIX}"
 
     def __enter__(self) -> SimulatedOmetria:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+        # A change that failed in the server's thread would otherwise go unnoticed.
+        if error is None and self._errors:
+            raise self._errors[0]
 
     def close(self) -> None:
-        """Stop serving; a request that hangs is let go."""
-        self.closing.set()
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
+        """Stop: connections are closed, held answers released, threads joined. Closing twice is harmless."""
+        if not self._closing.is_set():
+            self._closing.set()
+            self._wire.stop()
+            self._thread.join()
 
-    def requests_to(self, prefix: str) -> list[Request]:
-        """The requests so far whose path begins with `prefix`."""
-        with self._lock:
-            return [request for request in self.requests if request.path.startswith(prefix)]
+    def requests_to(self, path_prefix: str) -> list[Request]:
+        """Return the requests whose path begins so, e.g. "/profiles"."""
+        return [request for request in list(self.requests) if request.path.startswith(path_prefix)]
 
-    def fail(self, prefix: str, fault: Fault, times: int | None = 1) -> None:
-        """Let the next requests fail.
+    def fail(self, path_prefix: str, fault: int | NamedFault, times: int | None = 1) -> None:
+        """Let the next requests under a path fail. Several plans for one path are worked off in order.
 
         Args:
-            prefix: Those whose path begins with it.
-            fault: How.
-            times: How many; None: all from now on.
+            path_prefix: E.g. "/profiles"; "/" is every path.
+            fault: A status (its body is small JSON), or: "reset" (before an answer), "reset-mid-body", "truncated"
+                (fewer bytes than Content-Length), "chunked-cut" (no last chunk), "html", "null", "object", "bad-json"
+                (each with status 200), "hang" (until the server closes), "redirect" (302 to a path that answers `[]`).
+            times: How many requests; None: for ever.
         """
-        with self._lock:
-            self._faults.append((prefix, fault, float("inf") if times is None else times))
+        with self.account.lock:
+            self._faults.append(PlannedFault(path_prefix, fault, times))
 
     def heal(self) -> None:
-        """Forget all faults."""
-        with self._lock:
+        """Forget all planned faults. Requests that hang already keep hanging."""
+        with self.account.lock:
             self._faults.clear()
 
-    def after_request(self, number: int, function: Callable[[], object]) -> None:
-        """Call `function` once, when so many more requests have been answered."""
-        with self._lock:
-            self._hooks.append((len(self.requests) + number, function))
+    def after_request(self, n: int, function: Callable[[], object]) -> None:
+        """Call a function once, when the n-th request from now has been answered and before the next one is.
 
-    def next_fault(self, path: str) -> Fault | None:
-        """The fault that the next answer for a path shall have, which is then used up."""
-        with self._lock:
-            for place, (prefix, fault, left) in enumerate(self._faults):
-                if path.startswith(prefix):
-                    if left <= 1:
-                        del self._faults[place]
-                    else:
-                        self._faults[place] = (prefix, fault, left - 1)
-                    return fault
-        return None
+        It runs under the account's lock in the server's thread: it may change the account, the behaviour and the
+        faults, but must not send a request itself. What it raises is raised again when the `with` block ends.
+        """
+        if n < 1:
+            raise ValueError("n counts from 1")
+        with self.account.lock:
+            self._waiting.append((len(self.requests) + n, function))
 
-    def is_too_fast(self, now: float) -> bool:
-        """Count an arrival, and say whether it breaks the limit of the second before it."""
-        with self._lock:
-            self._arrivals = [at for at in self._arrivals if at > now - 1.0]
-            self._arrivals.append(now)
-            limit = self.behaviour.requests_per_second
-            return limit is not None and len(self._arrivals) > limit
-
-    def note(self, request: Request) -> None:
-        """Take note of a request, and call what was to be called after it."""
-        with self._lock:
-            self.requests.append(request)
-            due = [function for number, function in self._hooks if number <= len(self.requests)]
-            self._hooks = [(number, function) for number, function in self._hooks if number > len(self.requests)]
-        for function in due:
-            function()
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 128
-
-    def __init__(self, ometria: SimulatedOmetria) -> None:
-        self.ometria = ometria
-        super().__init__(("127.0.0.1", 0), _Handler)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Keep quiet about clients that hang up."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server_version = SERVER_NAME
-    sys_version = ""
-    disable_nagle_algorithm = True
-    server: _Server
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Keep quiet."""
-
-    def __getattr__(self, name: str) -> Any:
-        # every method is noted, and all but GET are refused
-        if name.startswith("do_"):
-            return self._serve
-        raise AttributeError(name)
-
-    def _serve(self) -> None:
-        ometria = self.server.ometria
-        arrived = time.monotonic()
-        url = urlsplit(self.path)
-        path = url.path.removeprefix(PREFIX).rstrip("/") or "/"
-        query = dict(parse_qsl(url.query, keep_blank_values=True))
-        fault = ometria.next_fault(path)
-        status, body, headers = self._answer(path, query, fault, arrived)
-        if ometria.behaviour.latency:
-            ometria.closing.wait(ometria.behaviour.latency)
-        ometria.note(Request(self.command, path, query, dict(self.headers), arrived, status))
-        if isinstance(fault, str) and fault not in BODIES and fault != "redirect":
-            self._break(fault, body)
-        else:
-            self._send(status, body, headers)
+    def _reply(self, method: str, target: str, headers: dict[str, str], arrived: float) -> Reply:
+        """Answer one request; called by the threads of the wire."""
+        parts = urlsplit(target)
+        path = unquote(parts.path)
+        inside = path == PREFIX or path.startswith(PREFIX + "/")
+        path = path[len(PREFIX) :] or "/" if inside else path
+        query = dict(parse_qsl(parts.query, keep_blank_values=True))
+        with self.account.lock:
+            at = max(arrived, self.requests[-1].at) if self.requests else arrived
+            behaviour = self.behaviour
+            too_many = self._too_many(at)
+            fault = self._next_fault(path)
+            try:
+                found = self._answer(method, path, query, headers, inside, too_many)
+            except Exception as error:  # noqa: BLE001  a bug of the simulator must not look like an ordinary fault
+                self._errors.append(error)
+                found = Answer(500, encode({"status": 500, "message": "the simulator itself failed"}))
+            reply = self._shape(found, fault, path, behaviour)
+            self.requests.append(Request(method, path, query, headers, at, reply.status))
+            self._call_waiting()
+        self._closing.wait(behaviour.latency)
+        return reply
 
     def _answer(
-        self, path: str, query: dict[str, str], fault: Fault | None, arrived: float
-    ) -> tuple[int, bytes, dict[str, str]]:
-        ometria, behaviour = self.server.ometria, self.server.ometria.behaviour
-        if path == "/":
-            return 200, json.dumps({"about": "A simulation of Ometria's Data API. All data is invented."}).encode(), {}
-        if self.command != "GET":
-            return 405, b'{"error": "this simulation only reads"}', {}
-        if ometria.is_too_fast(arrived) or fault == 429:
-            return (
-                429,
-                b'{"error": "slow down"}',
-                {"Retry-After": behaviour.retry_after} if behaviour.retry_after else {},
-            )
-        if fault == "redirect":
-            return 302, b"", {"Location": f"{PREFIX}/elsewhere"}
+        self, method: str, path: str, query: dict[str, str], headers: dict[str, str], inside: bool, too_many: bool
+    ) -> Answer:
+        if method != "GET":
+            return RefusalError(405, "Only GET is simulated").answer
+        if not inside and path == "/":
+            return Answer(200, encode({"simulation": True, "message": _NOTICE}))
+        if path.startswith("/redirected"):
+            return Answer(200, b"[]")
+        if headers.get("x-ometria-auth") != self.api_key:
+            return RefusalError(self.behaviour.refused_status, "The API key is missing or wrong").answer
+        if too_many:
+            return RefusalError(429, "Too many requests").answer
+        if not inside:
+            return RefusalError(404, "Not found").answer
+        return answer(self.account, self.behaviour, path, query)
+
+    def _shape(self, found: Answer, fault: int | str | None, path: str, behaviour: Behaviour) -> Reply:
+        """Make the reply out of an answer and the fault that befalls it."""
+        status, body, extra, content_type = found.status, found.body, {}, "application/json"
         if isinstance(fault, int):
-            return fault, b'{"error": "as told"}', {}
-        if self.headers.get("X-Ometria-Auth") != ometria.api_key:
-            return behaviour.refused_status, b'{"error": "key refused"}', {}
-        if any(path.startswith(prefix) for prefix in behaviour.forbidden):
-            return 403, b'{"error": "not for this key"}', {}
-        if fault in BODIES:
-            return 200, BODIES[str(fault)], {}
-        return *answer(ometria.account, behaviour, path, query), {}
+            status, body = fault, encode({"status": fault, "message": "A simulated fault"})
+        elif fault == "html":
+            status, body, content_type = 200, b"<!doctype html><html><body>Please sign in</body></html>", "text/html"
+        elif fault == "null":
+            status, body = 200, b"null"
+        elif fault == "object":
+            status, body = 200, encode({"message": "A simulated fault"})
+        elif fault == "bad-json":
+            status, body = 200, b'[{"id": "1a2b", "email'
+        elif fault == "redirect":
+            status, body = 302, b""
+            extra["Location"] = f"{self.base_url}/redirected{path}"
+        elif fault in ("reset", "hang"):
+            status = 0
+        if status == 429 and behaviour.retry_after is not None:
+            extra["Retry-After"] = behaviour.retry_after
+        if status == 405:
+            extra["Allow"] = "GET"
+        return Reply(status, body, content_type, extra, fault if isinstance(fault, str) else None)
 
-    def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
+    def _too_many(self, at: float) -> bool:
+        """Count an arrival, and say whether it is one too many."""
+        rate = self.behaviour.requests_per_second
+        if rate is None:
+            self._arrivals.clear()
+            return False
+        allowed = max(1, int(rate))
+        window = 1.0 if rate >= 1 else 1 / rate
+        while self._arrivals and self._arrivals[0] <= at - window:
+            self._arrivals.popleft()
+        self._arrivals.append(at)
+        return len(self._arrivals) > allowed
 
-    def _break(self, fault: str, body: bytes) -> None:
-        """Answer in the way that the fault says, and hang up."""
-        self.close_connection = True
-        if fault == "hang":
-            self.server.ometria.closing.wait()
-            return
-        half = body[: max(1, len(body) // 2)]
-        if fault == "chunked-cut":
-            self.send_response(200)
-            self.send_header("Transfer-Encoding", "chunked")
-            self.end_headers()
-            self.wfile.write(f"{len(body):x}\r\n".encode() + half)
-        elif fault in ("truncated", "reset-mid-body"):
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body) + 1))
-            self.end_headers()
-            self.wfile.write(half)
-        self.wfile.flush()
-        if fault.startswith("reset"):
-            # closed with a reset instead of a goodbye
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            self.connection.close()
+    def _next_fault(self, path: str) -> int | str | None:
+        for planned in self._faults:
+            if path.startswith(planned.path_prefix):
+                if planned.times is not None:
+                    planned.times -= 1
+                    if planned.times <= 0:
+                        self._faults.remove(planned)
+                return planned.fault
+        return None
 
-
-# Answers with status 200 that are no list of objects.
-BODIES = {
-    "html": b"<html><body>Down for maintenance</body></html>",
-    "null": b"null",
-    "object": b'{"data": []}',
-    "bad-json": b'[{"id": "1"',
-}
+    def _call_waiting(self) -> None:
+        due = [function for count, function in self._waiting if count <= len(self.requests)]
+        self._waiting = [(count, function) for count, function in self._waiting if count > len(self.requests)]
+        for function in due:
+            try:
+                function()
+            except Exception as error:  # noqa: BLE001, PERF203  raised again by __exit__
+                self._errors.append(error)
