@@ -123,12 +123,12 @@ class IncompleteScanError(OmetriaError):
 class MassDeletionError(OmetriaError):
     """A complete scan found far fewer rows than before; deleting the rest was refused."""
 
-    def __init__(self, table: str, missing: int, total: int) -> None:
+    def __init__(self, table: str, missing: int, total: int, of: str = "rows") -> None:
         self.table = table
         self.missing = missing
         self.total = total
         super().__init__(
-            f"About {missing:,} of {total:,} rows of `{table}` are gone from Ometria. Nothing was deleted or loaded. "
+            f"About {missing:,} of {total:,} {of} of `{table}` are gone from Ometria. Nothing was deleted or loaded. "
             "If they were really removed, run once with `allow_deletes=True` "
             "(`SOURCES__OMETRIA__ALLOW_DELETES=true`); if not, check that `api_key` belongs to the account that this "
             "dataset was loaded from."

@@ -11,6 +11,7 @@ from dlt.extract import DltResource
 
 from ometria_source.api.client import Account
 from ometria_source.exceptions import InvalidSettingError
+from ometria_source.export.listing import bucket_listing
 from ometria_source.settings import (
     DEFAULT_BASE_URL,
     DEFAULT_FILE_LAG_DAYS,
@@ -25,12 +26,15 @@ from ometria_source.tables.profile_scan import SharedProfileScan
 from ometria_source.tables.profiles import profiles_resource
 from ometria_source.tables.unsubscribes import unsubscribes_resource
 
+# Where dlt looks for the settings: `sources.ometria`.
+SECTION = "ometria"
+
 MEMBER_LISTS_FROM = ("auto", "lists", "profiles")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "parquet")
 COLUMN_TYPES = ("text", "bigint", "double", "decimal", "bool", "timestamp", "date", "time", "json")
 
 
-@dlt.source(name="ometria", section="ometria", max_table_nesting=0)
+@dlt.source(name=SECTION, section=SECTION, max_table_nesting=0)
 def ometria_source(
     api_key: dlt.TSecretStrValue | None = None,
     base_url: str = DEFAULT_BASE_URL,
@@ -102,7 +106,8 @@ def ometria_source(
     for kind in (email_events_columns or {}).values():
         _check_choice("email_events_columns", kind, COLUMN_TYPES)
     account = Account(base_url, api_key, requests_per_second, patience_minutes)
-    export = Export(bucket_url, credentials, file_glob, file_format, email_events_key, email_events_columns or {})
+    listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
+    export = Export(listing, file_glob, file_format, email_events_key, email_events_columns or {})
     shared_scan = SharedProfileScan()
     email_events = email_events_resource(export, start, end, file_lag_days)
     email_events.selected = bool(bucket_url)

@@ -28,9 +28,11 @@ MAX_HEADER_BYTES = 1 << 20
 
 _BOM = b"\xef\xbb\xbf"
 _NEWLINES = re.compile(rb"[\r\n]*")
+_OPEN_CELL = re.compile(rb'"[^"]*(?:""[^"]*)*')
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _UNCLOSED = "a quoted cell that begins in this record is never closed"
 _NOT_TEXT = "is not UTF-8 text"
+_HAS_NUL = "holds a NUL byte, so it is not text"
 
 
 def read_csv(path: str, pieces: Iterator[bytes], delimiter: str) -> Iterator[pa.Table]:
@@ -93,7 +95,7 @@ class _Blocks:
             return None
         self._line += _count_lines(self._buffer[:start])
         names = self._checked_names(cells)
-        if _is_open(self._buffer[start:end], self._cell):
+        if _OPEN_CELL.fullmatch(cells[-1]):
             raise self._error(_UNCLOSED)
         self._line += _count_lines(self._buffer[start:end])
         self._buffer = self._buffer[end:]
@@ -108,7 +110,7 @@ class _Blocks:
                 return
             if b"\0" in self._buffer:
                 offset = self._buffer.index(b"\0")
-                raise self._error("holds a NUL byte, so it is not text", self._line_of_offset(offset))
+                raise self._error(_HAS_NUL, self._line_of_offset(offset))
             block, table = self._parse_front(parse)
             if block:
                 self._line += _count_lines(self._buffer[:block])
@@ -175,6 +177,8 @@ class _Blocks:
         except UnicodeDecodeError:
             raise self._error(_NOT_TEXT) from None
         seen: dict[str, int] = {}
+        if any(b"\0" in cell for cell in cells):
+            raise self._error(_HAS_NUL)
         # A file without a header has somebody's data here: name no names.
         for position, name in enumerate(names, 1):
             if _CONTROL.search(name):
@@ -290,12 +294,6 @@ def _unquoted(cell: bytes) -> bytes:
     return body.replace(b"\0", b'"') + after
 
 
-def _is_open(record: bytes, cell: re.Pattern[bytes]) -> bool:
-    """Whether a record at the end of a file ends inside quotes."""
-    *_, last = (match[1] for match in cell.finditer(record) if match[0]) if record else [b""]
-    return bool(re.fullmatch(rb'"[^"]*(?:""[^"]*)*', last))
-
-
 def _last_line_end_outside_quotes(data: bytes) -> int:
     odd = data.count(b'"') % 2 == 1
     end = len(data)
@@ -308,7 +306,9 @@ def _last_line_end_outside_quotes(data: bytes) -> int:
 
 
 def _count_lines(data: bytes) -> int:
-    return data.count(b"\n") + data.count(b"\r") - data.count(b"\r\n")
+    lines = data.count(b"\n")
+    # CR LF is one end of line, and so is CR alone.
+    return lines + data.count(b"\r") - data.count(b"\r\n") if b"\r" in data else lines
 
 
 def _end(match: re.Match[bytes] | None) -> int:

@@ -9,24 +9,43 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from botocore.exceptions import BotoCoreError, ClientError
+from botocore.exceptions import NoCredentialsError
 from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.storages.fsspec_filesystem import FileItemDict
+from dlt.extract import DltResource
+from dlt.extract.exceptions import ResourceExtractionError
 from dlt.sources.filesystem import filesystem
 
 from ometria_source.exceptions import BucketError
 
-# Ways in which fsspec and the cloud's client say that a bucket is missing, closed or out of reach.
-LISTING_ERRORS = (OSError, BotoCoreError, ClientError, ConfigurationException, ImportError, ValueError)
+# What fsspec and the clouds' clients raise for the usual mistakes.
+PROBLEMS: dict[type[BaseException], str] = {
+    FileNotFoundError: "there is no such bucket or folder",
+    PermissionError: "access is denied",
+    NoCredentialsError: "there are no credentials",
+}
 
 
-def list_files(bucket_url: str, credentials: Any, file_glob: str) -> Iterator[FileItemDict]:
-    """List the files of an export.
+def bucket_listing(bucket_url: str, credentials: Any, file_glob: str, section: str) -> DltResource:
+    """The lister that dlt has for a bucket.
 
     Args:
         bucket_url: The bucket, with a prefix if there is one.
         credentials: As dlt's `filesystem` takes them; None: from dlt's configuration.
         file_glob: Which files, relative to `bucket_url`.
+        section: Where dlt looks for credentials first: `sources.<section>.credentials`.
+    """
+    given = {} if credentials is None else {"credentials": credentials}
+    listing = filesystem(bucket_url=bucket_url, file_glob=file_glob, files_per_page=1, **given)
+    listing.section = section
+    return listing
+
+
+def list_files(listing: DltResource) -> Iterator[FileItemDict]:
+    """List the files of an export.
+
+    Args:
+        listing: From `bucket_listing`.
 
     Yields:
         Files in no particular order.
@@ -34,14 +53,15 @@ def list_files(bucket_url: str, credentials: Any, file_glob: str) -> Iterator[Fi
     Raises:
         BucketError: The bucket is missing, closed, or out of reach.
     """
-    given = {} if credentials is None else {"credentials": credentials}
     try:
-        for items in filesystem(bucket_url=bucket_url, file_glob=file_glob, files_per_page=1, **given):
+        for items in listing:
             for item in items if isinstance(items, list) else [items]:
                 if not _is_folder_marker(item):
                     yield item
-    except LISTING_ERRORS as error:
-        raise BucketError(type(error).__name__) from error
+    except (ResourceExtractionError, ConfigurationException) as error:
+        cause = error.__cause__ or error
+        problem = next((text for kind, text in PROBLEMS.items() if isinstance(cause, kind)), type(cause).__name__)
+        raise BucketError(problem) from error
 
 
 def is_hidden(item: FileItemDict) -> bool:

@@ -123,7 +123,7 @@ class IdSketch:
         return max(round(certain * self.rows), self.rows - other.rows, 0)
 
 
-def guard_deletions(table: str, before: IdSketch, after: IdSketch, allow_deletes: bool) -> None:
+def guard_deletions(table: str, before: IdSketch, after: IdSketch, allow_deletes: bool, of: str = "rows") -> None:
     """Refuse a complete scan that would remove a large part of a table.
 
     Args:
@@ -131,10 +131,11 @@ def guard_deletions(table: str, before: IdSketch, after: IdSketch, allow_deletes
         before: The ids that the table holds.
         after: The ids that the scan found.
         allow_deletes: The user's word that they are really gone.
+        of: What the ids stand for, for the error.
 
     Raises:
         MassDeletionError: More than a tenth of the rows, and more than ten, would go.
     """
     missing = before.missing_in(after)
     if not allow_deletes and missing > DELETES_ROWS and missing > before.rows * DELETES_SHARE:
-        raise MassDeletionError(table, missing, before.rows)
+        raise MassDeletionError(table, missing, before.rows, of)

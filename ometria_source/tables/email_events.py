@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import dlt
 import pyarrow as pa
@@ -64,10 +64,14 @@ COLUMNS: TTableSchemaColumns = {
 
 @dataclass(frozen=True)
 class Export:
-    """Where the export is and how to read it; the fields are the settings of the same names."""
+    """Where the export is and how to read it.
 
-    bucket_url: str | None
-    credentials: Any
+    Attributes:
+        listing: dlt's lister of the bucket; None where no `bucket_url` is configured.
+        file_glob: The setting of that name, and so are the other fields.
+    """
+
+    listing: DltResource | None
     file_glob: str
     file_format: str | None
     key: Sequence[str] | None
@@ -83,9 +87,9 @@ class Export:
             MissingSettingError: `bucket_url` is not configured.
             BucketError: As `list_files`.
         """
-        if not self.bucket_url:
+        if self.listing is None:
             raise MissingSettingError("bucket_url", table)
-        return list_files(self.bucket_url, self.credentials, self.file_glob)
+        return list_files(self.listing)
 
 
 def email_events_resource(
@@ -109,6 +113,17 @@ def email_events_resource(
         reading.start()
         yield from reading.files()
 
+    # A hint, not an argument with a default: dlt binds that anew for each file, to start from the newest file seen
+    # so far in the same run, so that older files read after it would be dropped.
+    cursor: dlt.sources.incremental[datetime] = dlt.sources.incremental(
+        "_cursor",
+        initial_value=start_date or FIRST_FILE,
+        end_value=end_date,
+        lag=file_lag_days * SECONDS_A_DAY,
+        primary_key=(),
+        on_cursor_value_missing="include",
+    )
+
     @dlt.transformer(
         data_from=listing,
         name=TABLE,
@@ -117,23 +132,14 @@ def email_events_resource(
         columns=columns,
         parallelized=True,
     )
-    def email_events(
-        files: list[FileItemDict],
-        cursor: dlt.sources.incremental[datetime] = dlt.sources.incremental(
-            "_cursor",
-            initial_value=start_date or FIRST_FILE,
-            end_value=end_date,
-            lag=file_lag_days * SECONDS_A_DAY,
-            primary_key=(),
-            on_cursor_value_missing="include",
-        ),
-    ) -> Iterator[TDataItems]:
+    def email_events(files: list[FileItemDict]) -> Iterator[TDataItems]:
         """Events of e-mails that Ometria sent: what a row is depends on the account's export.
+
+        The cursor is on the files' modification time. It reaches back `file_lag_days` on every run, because a file can
+        appear late; files that were read are known by the manifest.
 
         Args:
             files: Files of the export, one at a time, read in parallel.
-            cursor: On the files' modification time. Reaches back `file_lag_days` on every run, because a file can
-                appear late; files that were read are known by the manifest.
 
         Yields:
             Arrow tables of one file each.
@@ -145,8 +151,9 @@ def email_events_resource(
             UnreadableFileError: A file is not what it should be. No event of this run is loaded.
         """
         for file in files:
-            yield from reading.read(file, cursor)
+            yield from reading.read(file)
 
+    email_events.apply_hints(incremental=cursor)
     return email_events
 
 
@@ -187,7 +194,10 @@ class _Reading:
         self._types = ColumnTypes(types, schema.naming.normalize_path)
         self._normalize = schema.naming.normalize_path
         self._now = datetime.now(timezone.utc)
-        self._metrics = dlt.current.source().resources[TABLE].custom_metrics
+        resource = dlt.current.source().resources[TABLE]
+        cursor = cast(dlt.sources.incremental[datetime], resource.incremental)
+        self._window = (cast(datetime, cursor.start_value), cursor.end_value)
+        self._metrics = resource.custom_metrics
         self._metrics.update(dict.fromkeys((ROWS_READ, "files_read", "files_known", "files_before_window"), 0))
 
     def files(self) -> Iterator[list[FileItemDict]]:
@@ -214,10 +224,10 @@ class _Reading:
                 self._export.file_glob,
             )
 
-    def read(self, file: FileItemDict, cursor: dlt.sources.incremental[datetime]) -> Iterator[TDataItems]:
+    def read(self, file: FileItemDict) -> Iterator[TDataItems]:
         """The rows of a file, unless it is outside the window or was read before."""
         modified_at: datetime = file["modification_date"]
-        start, end = cast(datetime, cursor.start_value), cursor.end_value
+        start, end = self._window
         manifest = None
         if end is None:
             with self._lock:

@@ -184,7 +184,8 @@ class _Reading:
             return
         known = IdSketch.from_state(self.state["ids"]) if "ids" in self.state else IdSketch()
         if since is None:
-            guard_deletions("member_lists", known, found, self.allow_deletes)
+            # by profiles, not by rows: a list may empty at any time
+            guard_deletions("member_lists", known, found, self.allow_deletes, of="profiles")
             known = found
         else:
             known.include(found)
@@ -202,9 +203,8 @@ class _Reading:
         for profile_id, ids in memberships:
             profiles += 1
             carrying_lists += ids is not None
-            for list_id in ids or ():
-                found.add(f"{list_id}/{profile_id}")
-                rows.append(_pair(list_id, profile_id))
+            found.add(profile_id)
+            rows.extend(_pair(list_id, profile_id) for list_id in ids or ())
             if not complete and not self.limited:
                 rows.append(_pair(MARKER, profile_id))
             if len(rows) >= ROWS_AT_A_TIME:

@@ -107,56 +107,30 @@ def unsubscribes_resource(account: Account, start_date: datetime | None, end_dat
         first = cast(datetime, cursor.start_value)
         if start_date and not end_date:
             _report_ineffective_start(start_date)
-        mapper = UnsubscribeMapper(now, moves_cursor=not is_limited())
+        mapper = RowMapper("unsubscribes", COLUMNS, {}, derived=("unsubscribe_id", "_cursor"))
+        limited, without_cursor = is_limited(), 0
         last_window: set[str] = set()
         with counting(client) as metrics:
             for events in WindowScan(client, PATH, now).read(first, end_date or END_OF_TIME):
-                rows = {
-                    row["unsubscribe_id"]: row for row in map(mapper.row, events) if _is_within(row, first, end_date)
-                }
+                rows = {event_id: row for event_id, row in _keyed(mapper, events) if _is_within(row, first, end_date)}
                 fresh = [row for identifier, row in rows.items() if identifier not in last_window]
                 last_window = set(rows)
+                for row in fresh:
+                    if not _is_past(row, now):
+                        without_cursor += 1
+                    elif not limited:
+                        row["_cursor"] = row["timestamp"]
                 metrics[ROWS_READ] += len(fresh)
                 yield fresh
             if not metrics[ROWS_READ]:
                 yield dlt.mark.materialize_table_schema()
-            if mapper.without_cursor:
-                metrics["rows_without_cursor"] = mapper.without_cursor
+            if without_cursor:
                 log.warning(
                     "unsubscribes: %d rows have a timestamp that is in the future or unreadable; they were loaded",
-                    mapper.without_cursor,
+                    without_cursor,
                 )
 
     return unsubscribes
-
-
-class UnsubscribeMapper:
-    """Turns unsubscribes into rows of the table.
-
-    Args:
-        now: Later timestamps never become the cursor: one of them would hide every event until then.
-        moves_cursor: False where not all events are read.
-
-    Attributes:
-        without_cursor: Rows so far whose timestamp is in the future or unreadable.
-    """
-
-    def __init__(self, now: datetime, moves_cursor: bool = True) -> None:
-        self.without_cursor = 0
-        self._now = now
-        self._moves_cursor = moves_cursor
-        self._mapper = RowMapper("unsubscribes", COLUMNS, {}, derived=("unsubscribe_id", "_cursor"))
-
-    def row(self, event: JsonObject) -> Row:
-        """The row of one event, with its key and cursor."""
-        row = self._mapper.row(event)
-        row["unsubscribe_id"] = unsubscribe_id(event)
-        instant = row.get("timestamp")
-        if not isinstance(instant, datetime) or instant > self._now:
-            self.without_cursor += 1
-        elif self._moves_cursor:
-            row["_cursor"] = instant
-        return row
 
 
 def unsubscribe_id(event: JsonObject) -> str:
@@ -174,6 +148,18 @@ def unsubscribe_id(event: JsonObject) -> str:
         values[-1] = instant.isoformat()
     text = json.dumps([None if value is None else str(value) for value in values], ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _keyed(mapper: RowMapper, events: list[JsonObject]) -> Iterator[tuple[str, Row]]:
+    for event in events:
+        identifier = unsubscribe_id(event)
+        yield identifier, {**mapper.row(event), "unsubscribe_id": identifier}
+
+
+def _is_past(row: Row, now: datetime) -> bool:
+    """Whether a row's timestamp may move the cursor: one in the future would hide every event until then."""
+    instant = row.get("timestamp")
+    return isinstance(instant, datetime) and instant <= now
 
 
 def _is_within(row: Row, first: datetime, end: datetime | None) -> bool:
