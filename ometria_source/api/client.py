@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,7 +20,7 @@ from urllib.parse import urlsplit
 import requests
 from dlt.sources.helpers.rest_client.auth import APIKeyAuth
 from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, stop_after_delay
-from tenacity.wait import wait_exponential_jitter
+from tenacity.wait import wait_exponential, wait_random
 
 from ometria_source.api.pacing import shared_pacer
 from ometria_source.api.retry_after import seconds_to_wait
@@ -40,7 +41,7 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 10
 READ_TIMEOUT = 60
 
-# Seconds between two attempts, doubled each time and blurred by up to a second, so that parallel runs spread out.
+# Seconds between two attempts, doubled each time and blurred a little, so that parallel runs spread out.
 FIRST_WAIT = 0.25
 LONGEST_WAIT = 60
 
@@ -49,6 +50,9 @@ PASSING_STATUSES = frozenset({408, 425, 429})
 
 # Hosts to which the key may travel without TLS: it never leaves the machine.
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+# What may be half a surrogate pair: escaped, or as the three bytes that UTF-8 forbids and Python's JSON reads.
+SURROGATE = re.compile(rb"\\u[dD]|\xed[\xa0-\xbf]")
 
 
 class _PassingError(Exception):
@@ -70,7 +74,8 @@ class Account:
         patience_minutes: How long one request is retried before its table fails.
 
     Raises:
-        InvalidSettingError: `base_url` is no URL, or would send the key without TLS to another machine.
+        InvalidSettingError: `base_url` is no URL, or would send the key without TLS to another machine; or no header
+            can carry `api_key`.
     """
 
     base_url: str
@@ -79,13 +84,19 @@ class Account:
     patience_minutes: float
 
     def __post_init__(self) -> None:
-        url = urlsplit(self.base_url)
+        try:
+            url = urlsplit(self.base_url)
+        except ValueError:
+            url = urlsplit("")
         if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
             raise InvalidSettingError("base_url", "must be a URL such as https://api.ometria.com/v2.")
         if url.scheme == "http" and url.hostname not in LOOPBACK_HOSTS:
             raise InvalidSettingError(
                 "base_url", "must begin with https://, because the API key travels with each call."
             )
+        if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
+            # http.client would refuse it too, in a message that holds the key
+            raise InvalidSettingError("api_key", "holds a line break or a character that is not ASCII.")
 
     def client(self, table: str) -> OmetriaClient:
         """A client for one table; all clients of an account share one pace.
@@ -116,7 +127,7 @@ class OmetriaClient:
         self._session = requests.Session()
         self._session.auth = APIKeyAuth(name="X-Ometria-Auth", api_key=api_key, location="header")
         self._session.headers["Accept"] = "application/json"
-        self._backoff = wait_exponential_jitter(initial=FIRST_WAIT, max=LONGEST_WAIT, jitter=FIRST_WAIT)
+        self._backoff = wait_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT) + wait_random(0, FIRST_WAIT)
 
     def get(self, path: str, params: dict[str, str | int], *, probe: bool = False) -> list[JsonObject]:
         """Get one list.
@@ -173,12 +184,13 @@ class OmetriaClient:
             raise _PassingError(f"no answer: {type(error).__name__}") from None
         if response.status_code == 429:
             told = seconds_to_wait(response.headers.get("Retry-After"))
-            self._pacer.slow_down(told or 0)
+            # a turn that lies beyond the end of patience would outlast it
+            self._pacer.slow_down(min(told or 0, self._patience_minutes * 60))
             raise _PassingError("status 429", told)
         _check_status(path, response.status_code)
         try:
             rows = _json(response.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             rows = None
         if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
             if probe:
@@ -204,7 +216,7 @@ def _check_status(path: str, status: int) -> None:
 def _json(body: bytes) -> object:
     """The body as JSON. Half a surrogate pair, which no database takes, becomes U+FFFD."""
     value = json.loads(body)
-    if b"\\ud" in body.lower():
+    if SURROGATE.search(body):
         text = json.dumps(value, ensure_ascii=False)
         value = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     return value

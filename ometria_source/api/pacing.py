@@ -41,9 +41,10 @@ class Pacer:
         self._next_turn = clock()
 
     def set_limit(self, requests_per_second: float) -> None:
-        """Change the pace for all who share this pacer."""
+        """Change the pace for all who share this pacer; one that is slowed down stays so if nothing changes."""
         with self._lock:
-            self._limit = self._pace = requests_per_second
+            if requests_per_second != self._limit:
+                self._limit = self._pace = requests_per_second
 
     def wait_for_turn(self) -> None:
         """Return when the next request may be sent."""
