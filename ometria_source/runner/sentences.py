@@ -7,12 +7,19 @@ there is one at the bottom, and names no more than the type of any other.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
-from dlt.common.configuration.exceptions import ConfigFieldMissingException, ConfigurationException
+from dlt.common.configuration.exceptions import (
+    ConfigFieldMissingException,
+    ConfigurationException,
+    ConfigValueCannotBeCoercedException,
+)
 from dlt.common.exceptions import MissingDependencyException
-from dlt.common.storages.load_package import ParsedLoadJobFileName
 
 from ometria_source.exceptions import OmetriaError
+
+# Where dlt's exceptions keep what they were raised for, besides Python's own chain.
+CAUSES = ("__cause__", "exception", "client_exception", "job_exception", "__context__")
 
 
 def sentence(error: BaseException) -> str:
@@ -32,6 +39,10 @@ def sentence(error: BaseException) -> str:
         if isinstance(link, ConfigFieldMissingException):
             fields = ", ".join(f"`{name}`" for name in link.fields)
             return f"{link.spec_name} lacks {fields}. Set it in .dlt/secrets.toml or in the environment."
+        if isinstance(link, ConfigValueCannotBeCoercedException):
+            return (
+                f"`{link.field_name}` has a value of the wrong type. Correct it in .dlt/config.toml or the environment."
+            )
         if isinstance(link, MissingDependencyException):
             return f"A package is missing: run `pip install {' '.join(link.dependencies)}`."
         if isinstance(link, ConfigurationException):
@@ -59,19 +70,19 @@ def pending_sentence(error: BaseException, pipeline_name: str) -> str:
     )
 
 
-def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what caused it, the cause last."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or getattr(error, "exception", None)
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what caused it, the first cause last; dlt keeps some causes in attributes."""
+    links: list[BaseException] = []
+    waiting: list[Any] = [error]
+    while waiting:
+        link = waiting.pop(0)
+        if isinstance(link, BaseException) and link not in links:
+            links.append(link)
+            waiting += [getattr(link, name, None) for name in CAUSES]
+    return iter(links)
 
 
 def _table(error: BaseException) -> str | None:
-    """The table of the job that failed."""
+    """The table of the job that failed; dlt names a job `<table>.<id>.<format>`."""
     job = getattr(error, "job_id", None)
-    if not isinstance(job, str):
-        return None
-    try:
-        return ParsedLoadJobFileName.parse(job).table_name
-    except Exception:  # noqa: BLE001  the name is a courtesy; the error itself is reported either way
-        return None
+    return job.split(".")[0] if isinstance(job, str) else None

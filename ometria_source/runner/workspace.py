@@ -25,7 +25,8 @@ from ometria_source.exceptions import InvalidSettingError, RunInProgressError
 
 log = logging.getLogger(__name__)
 
-# Where the local state keeps the place that it belongs to; dlt does not store it at the destination.
+# Where the local state keeps the place that it belongs to: destination, dataset, current folder (which has DuckDB's
+# file), location. dlt does not store this key at the destination.
 PLACE = "ometria_place"
 
 
@@ -66,11 +67,21 @@ def open_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pip
     if destination == "duckdb" and dataset == pipeline_name:
         # DuckDB names a database after its file: with both alike, every query would be ambiguous
         raise InvalidSettingError("--dataset", f"cannot be `{dataset}`, which is the name of the DuckDB database.")
-    local = _local_state(pipeline_name)
     here = str(Path(dlt.current.run_context().local_dir).absolute())
-    named = {"destination_name": destination, "dataset_name": dataset}
-    if local and ({key: local.get(key) for key in named} != named or local["_local"].get("initial_cwd") != here):
+    place = [destination, dataset, here]
+    known = _known_place(pipeline_name)
+    if known[: len(place)] != place:
         _forget(pipeline_name)
+    pipeline = _create_pipeline(pipeline_name, destination, dataset)
+    location = str(pipeline.destination_client().config)
+    if known[: len(place)] == place and known != [*place, location]:
+        _forget(pipeline_name)
+        pipeline = _create_pipeline(pipeline_name, destination, dataset)
+    pipeline.set_local_state_val(PLACE, [*place, location])
+    return pipeline
+
+
+def _create_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pipeline:
     try:
         pipeline = dlt.pipeline(pipeline_name, destination=destination, dataset_name=dataset)
         pipeline.destination.capabilities()
@@ -78,21 +89,19 @@ def open_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pip
         raise InvalidSettingError(
             "--destination", f"`{destination}` is not known to dlt; name one such as duckdb, snowflake or postgres."
         ) from None
-    place = str(pipeline.destination_client().config)
-    if local and local["_local"].get(PLACE, place) != place:
-        _forget(pipeline_name)
-        pipeline = dlt.pipeline(pipeline_name, destination=destination, dataset_name=dataset)
-    pipeline.set_local_state_val(PLACE, place)
     return pipeline
 
 
-def _local_state(pipeline_name: str) -> dict[str, Any]:
-    """Dlt's state of the last run, as far as it is there and whole."""
+def _known_place(pipeline_name: str) -> list[str]:
+    """The place that the local state belongs to; empty where there is no state, or none that says so."""
     path = Path(get_dlt_pipelines_dir()) / pipeline_name / "state.json"
     state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    return state
+    place: list[str] = state.get("_local", {}).get(PLACE, [])
+    return place
 
 
 def _forget(pipeline_name: str) -> None:
-    log.info("The local state belongs to another destination or dataset; it is restored from the one named now")
-    shutil.rmtree(Path(get_dlt_pipelines_dir()) / pipeline_name)
+    folder = Path(get_dlt_pipelines_dir()) / pipeline_name
+    if folder.exists():
+        log.info("The local state belongs to another place; it is restored from the one named now")
+        shutil.rmtree(folder)

@@ -1,0 +1,139 @@
+"""An offset scan reads a collection to its end under every behaviour that is not documented, or says that it cannot."""
+
+from __future__ import annotations
+
+import pytest
+
+from ometria_source.api.client import Account, OmetriaClient
+from ometria_source.api.scan import scan
+from ometria_source.exceptions import IncompleteScanError, UnavailableError
+from ometria_source.simulator import Behaviour, SimulatedOmetria
+
+
+@pytest.fixture
+def client(ometria) -> OmetriaClient:
+    return Account(ometria.base_url, ometria.api_key, 1000, 0.01).client("profiles")
+
+
+def offsets(ometria: SimulatedOmetria) -> list[int]:
+    return [int(request.query["offset"]) for request in ometria.requests]
+
+
+def ids(pages) -> list[str]:
+    return [row["id"] for page in pages for row in page]
+
+
+def test_a_scan_ends_at_the_empty_page(account, ometria, client):
+    assert ids(scan(client, "/profiles")) == account.profiles.ids()
+    assert offsets(ometria) == [0, 250, 300]
+
+
+@pytest.mark.parametrize("size", [0, 1, 249, 250, 251, 300])
+def test_every_row_arrives_once_whatever_the_size(account, ometria, client, size):
+    for identifier in account.profiles.ids()[size:]:
+        account.erase_profile(identifier)
+
+    assert ids(scan(client, "/profiles")) == account.profiles.ids()
+    assert len(account.profiles) == size
+
+
+def test_a_scan_advances_by_what_arrived_where_the_server_clamps_the_limit(account, ometria, client):
+    ometria.behaviour = Behaviour(max_limit=100)
+
+    assert ids(scan(client, "/profiles")) == account.profiles.ids()
+    assert offsets(ometria) == [0, 100, 200, 300]
+
+
+def test_a_short_page_is_not_the_end(account, ometria, client):
+    ometria.behaviour = Behaviour(short_pages=True, max_limit=20)
+
+    pages = list(scan(client, "/profiles"))
+
+    assert ids(pages) == account.profiles.ids()
+    assert min(map(len, pages[:-1])) < 20
+    assert all(pages)
+
+
+def test_pages_of_a_single_row_are_followed(account, ometria, client):
+    ometria.behaviour = Behaviour(max_limit=1)
+
+    assert ids(scan(client, "/profiles")) == account.profiles.ids()
+
+
+def test_the_callers_limit_and_query_are_sent_with_every_page(ometria, client):
+    list(scan(client, "/profiles", {"updateSince": "2013-01-01"}, page_limit=120))
+
+    assert {(request.query["updateSince"], request.query["limit"]) for request in ometria.requests} == {
+        ("2013-01-01", "120")
+    }
+
+
+@pytest.mark.parametrize("max_limit", [1, 10, 250])
+def test_a_server_that_ignores_the_offset_of_a_paged_path_is_found_out(ometria, client, max_limit):
+    ometria.behaviour = Behaviour(profiles_paged=False, max_limit=max_limit)
+
+    with pytest.raises(IncompleteScanError, match="/profiles"):
+        list(scan(client, "/profiles"))
+
+    assert len(ometria.requests) == 2
+
+
+def test_an_unpaged_list_is_whole(account, ometria, client):
+    assert ids(scan(client, "/lists", {"mode": "all"}, paged=False)) == list(account.lists)
+    assert len(ometria.requests) == 2
+
+
+def test_a_list_that_is_paged_after_all_is_whole_too(account, ometria, client):
+    ometria.behaviour = Behaviour(lists_paged=True, max_limit=3)
+
+    assert ids(scan(client, "/lists", {"mode": "all"}, paged=False)) == list(account.lists)
+
+
+@pytest.mark.parametrize("total", [9, 11, 30])
+def test_an_unpaged_answer_of_another_length_than_a_page_is_whole(account, ometria, client, total):
+    while len(account.lists) < total:
+        account.add_list("Invented")
+
+    assert ids(scan(client, "/lists", {"mode": "all"}, paged=False)) == list(account.lists)
+
+
+@pytest.mark.parametrize(("total", "page_limit"), [(10, 250), (30, 30)])
+def test_an_unpaged_answer_as_long_as_a_page_is_refused(account, ometria, client, total, page_limit):
+    while len(account.lists) < total:
+        account.add_list("Invented")
+
+    with pytest.raises(IncompleteScanError, match="looks cut"):
+        list(scan(client, "/lists", {"mode": "all"}, paged=False, page_limit=page_limit))
+
+
+@pytest.mark.parametrize("paged", [True, False])
+def test_ten_lists_that_are_paged_are_whole(account, ometria, client, paged):
+    ometria.behaviour = Behaviour(lists_paged=True)
+    while len(account.lists) < 10:
+        account.add_list("Invented")
+
+    assert ids(scan(client, "/lists", {"mode": "all"}, paged=paged)) == list(account.lists)
+
+
+def test_a_single_list_is_whole(account, ometria, client):
+    for list_id in list(account.lists)[1:]:
+        account.delete_list(list_id)
+
+    assert ids(scan(client, "/lists", {"mode": "all"}, paged=False)) == list(account.lists)
+
+
+def test_a_fault_in_the_middle_costs_no_row(account, ometria, client):
+    ometria.behaviour = Behaviour(max_limit=100)
+    ometria.after_request(2, lambda: ometria.fail("/profiles", "truncated"))
+    patient = Account(ometria.base_url, ometria.api_key, 1000, 0.5).client("profiles")
+
+    assert ids(scan(patient, "/profiles")) == account.profiles.ids()
+    assert patient.retries == 1
+
+
+def test_a_scan_that_breaks_in_the_middle_says_so(ometria, client):
+    ometria.behaviour = Behaviour(max_limit=100)
+    ometria.after_request(2, lambda: ometria.fail("/profiles", 503, times=None))
+
+    with pytest.raises(UnavailableError):
+        list(scan(client, "/profiles"))

@@ -1,0 +1,147 @@
+"""What the tests stand on: a simulated account that is served on loopback, a folder, and a run of the program.
+
+All data is invented.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from ometria_source.runner import main
+from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
+
+# No test may reach out, nor wait for a pace that is meant for a real account.
+QUIET = {
+    "RUNTIME__DLTHUB_TELEMETRY": "false",
+    "SOURCES__OMETRIA__REQUESTS_PER_SECOND": "1000",
+    "SOURCES__OMETRIA__PATIENCE_MINUTES": "0.01",
+}
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """An empty current folder, and a working folder of dlt's that belongs to this test."""
+    for name in list(os.environ):
+        if name.startswith(("SOURCES__", "DESTINATION__")):
+            monkeypatch.delenv(name)
+    for name, value in QUIET.items():
+        monkeypatch.setenv(name, value)
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    monkeypatch.chdir(folder)
+    yield folder
+    logger = logging.getLogger("ometria_source")
+    logger.handlers.clear()
+    logger.setLevel(logging.NOTSET)
+    logger.propagate = True
+
+
+@pytest.fixture
+def account() -> SimulatedAccount:
+    """An account of 300 people whose present is an hour ago."""
+    return SimulatedAccount.invent(now=datetime.now(timezone.utc) - timedelta(hours=1))
+
+
+@pytest.fixture
+def ometria(account: SimulatedAccount, monkeypatch: pytest.MonkeyPatch) -> Iterator[SimulatedOmetria]:
+    """The account's API, and the settings that lead to it."""
+    with SimulatedOmetria(account) as server:
+        monkeypatch.setenv("SOURCES__OMETRIA__API_KEY", server.api_key)
+        monkeypatch.setenv("SOURCES__OMETRIA__BASE_URL", server.base_url)
+        yield server
+
+
+@pytest.fixture
+def export(account: SimulatedAccount, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The account's export, and the setting that leads to it."""
+    folder = tmp_path / "export"
+    account.write_export(folder)
+    monkeypatch.setenv("SOURCES__OMETRIA__BUCKET_URL", folder.as_uri())
+    return folder
+
+
+@dataclass
+class Run:
+    """A run of the program: its exit status, and what it printed."""
+
+    status: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
+    """Run the program with these flags."""
+
+    def run_program(*flags: str) -> Run:
+        capsys.readouterr()
+        try:
+            status = main(flags)
+        except SystemExit as stop:
+            status = int(stop.code or 0)
+        return Run(status, *capsys.readouterr())
+
+    return run_program
+
+
+@pytest.fixture
+def load(run: Callable[..., Run]) -> Callable[..., Run]:
+    """Run the program, which must succeed."""
+
+    def load_tables(*flags: str) -> Run:
+        result = run(*flags)
+        assert result.status == 0, result
+        return result
+
+    return load_tables
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """What a run left in DuckDB."""
+
+    path: Path
+
+    def rows(self, table: str, dataset: str = "ometria") -> list[dict[str, Any]]:
+        """The rows of a table; JSON columns are parsed."""
+        with duckdb.connect(str(self.path), read_only=True) as connection:
+            relation = connection.sql(f'SELECT * FROM "{dataset}"."{table}"')
+            json_columns = [
+                name for name, kind in zip(relation.columns, relation.types, strict=True) if str(kind) == "JSON"
+            ]
+            rows: list[dict[str, Any]] = relation.to_arrow_table().to_pylist()
+        for row in rows:
+            for name in json_columns:
+                row[name] = None if row[name] is None else json.loads(row[name])
+        return rows
+
+    def tables(self, dataset: str = "ometria") -> set[str]:
+        """The tables of a dataset, without dlt's own."""
+        with duckdb.connect(str(self.path), read_only=True) as connection:
+            names = connection.execute(
+                "SELECT table_name FROM information_schema.tables WHERE table_schema = ?", [dataset]
+            ).fetchall()
+        return {name for (name,) in names if not name.startswith("_dlt")}
+
+    def types(self, table: str, dataset: str = "ometria") -> dict[str, str]:
+        """The type of each column."""
+        with duckdb.connect(str(self.path), read_only=True) as connection:
+            relation = connection.sql(f'SELECT * FROM "{dataset}"."{table}"')
+            return dict(zip(relation.columns, map(str, relation.types), strict=True))
+
+
+@pytest.fixture
+def warehouse(workspace: Path) -> Warehouse:
+    """The database that a run of the program writes to."""
+    return Warehouse(workspace / "ometria_pipeline.duckdb")

@@ -1,0 +1,76 @@
+"""Files of an export, made in memory, and what reading them gives."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from ometria_source.exceptions import UnreadableFileError
+from ometria_source.export.readers import read_tables
+
+Row = dict[str, Any]
+
+
+def tables(content: bytes | str, path: str, file_format: str | None = None) -> list[pa.Table]:
+    """The tables of a file with this content."""
+    data = content.encode() if isinstance(content, str) else content
+    return list(read_tables(path, io.BytesIO(data), file_format))
+
+
+def table(content: bytes | str, path: str) -> pa.Table:
+    """All rows of a file with this content."""
+    return pa.concat_tables(tables(content, path), promote_options="default")
+
+
+def rows(content: bytes | str, path: str) -> list[Row]:
+    """All rows of a file with this content, as Python values."""
+    return [row for part in tables(content, path) for row in part.to_pylist()]
+
+
+def refusal(content: bytes | str, path: str) -> UnreadableFileError:
+    """The error with which a file is refused; it must not drag the file's content along."""
+    with pytest.raises(UnreadableFileError) as caught:
+        tables(content, path)
+    error = caught.value
+    assert error.path == path
+    assert str(error).startswith(path)
+    assert error.__cause__ is None
+    assert error.__context__ is None or error.__suppress_context__
+    return error
+
+
+def as_delimited(names: Sequence[str], cells: Sequence[Sequence[str | None]], delimiter: str, newline: str) -> bytes:
+    """A table as csv or tsv: nothing for a null, two quotes for an empty text."""
+
+    def written(cell: str | None) -> str:
+        if cell is None:
+            return ""
+        if not cell or any(character in cell for character in (delimiter, '"', "\r", "\n")):
+            return '"' + cell.replace('"', '""') + '"'
+        return cell
+
+    return "".join(delimiter.join(map(written, record)) + newline for record in [names, *cells]).encode()
+
+
+def as_jsonl(names: Sequence[str], cells: Sequence[Sequence[Any]]) -> bytes:
+    """A table as JSON lines."""
+    return b"".join(json.dumps(dict(zip(names, row, strict=True))).encode() + b"\n" for row in cells)
+
+
+def as_parquet(content: pa.Table, **settings: Any) -> bytes:
+    """A table as Parquet."""
+    sink = io.BytesIO()
+    parquet.write_table(content, sink, **settings)
+    return sink.getvalue()
+
+
+def gzipped(content: bytes) -> bytes:
+    """One gzip member."""
+    return gzip.compress(content, mtime=0)

@@ -1,0 +1,206 @@
+"""The export: which files are read, what their rows become, and what is remembered."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timedelta, timezone
+
+import pytest
+import truth
+
+from ometria_source.simulator import write_events
+
+NOW = datetime.now(timezone.utc).replace(microsecond=0)
+
+
+def event(number: int, **cells: str | None) -> dict[str, str | None]:
+    return {"event_id": f"e{number}", "event_type": "open", "profile_id": "007", **cells}
+
+
+@pytest.fixture
+def bucket(tmp_path, monkeypatch):
+    folder = tmp_path / "bucket"
+    folder.mkdir()
+    monkeypatch.setenv("SOURCES__OMETRIA__BUCKET_URL", folder.as_uri())
+    return folder
+
+
+def ids(warehouse) -> list[str]:
+    return sorted(row["event_id"] for row in warehouse.rows("email_events"))
+
+
+def test_older_files_survive_when_the_newest_is_read_first(bucket, load, warehouse, monkeypatch):
+    """dlt binds an incremental argument of a transformer anew for each file; the cursor must not move within a run."""
+    monkeypatch.setenv("EXTRACT__WORKERS", "1")
+    write_events(bucket / "a.csv", [event(1)], NOW)
+    for number in range(2, 12):
+        write_events(bucket / f"b{number}.csv", [event(number)], NOW - timedelta(days=3 * number))
+    load()
+    assert len(ids(warehouse)) == 11
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.tsv", "a.tsv.gz", "a.jsonl", "a.jsonl.gz", "a.parquet"])
+def test_every_format_loads_the_same_rows_with_the_same_keys(account, bucket, load, warehouse, name):
+    write_events(bucket / "reference.csv", account.events[:300], NOW)
+    load()
+    keys = {row["event_key"] for row in warehouse.rows("email_events")}
+    assert len(keys) == 300
+
+    write_events(bucket / name, account.events[:300], NOW)
+    load()
+    assert {row["event_key"] for row in warehouse.rows("email_events")} == keys
+
+
+def test_each_row_tells_its_file_and_place(bucket, load, warehouse):
+    write_events(bucket / "open" / "a.csv", [event(1), event(2)], NOW - timedelta(hours=5))
+    load()
+    rows = sorted(warehouse.rows("email_events"), key=lambda row: row["_row_number"])
+    assert [(row["_file_path"], row["_row_number"], row["event_id"]) for row in rows] == [
+        ("open/a.csv", 1, "e1"),
+        ("open/a.csv", 2, "e2"),
+    ]
+    assert {row["_file_modified_at"] for row in rows} == {NOW - timedelta(hours=5)}
+    assert {row["_cursor"] for row in rows} == {NOW - timedelta(hours=5)}
+
+
+def test_late_same_second_and_rewritten_files_are_read_and_unchanged_ones_are_not(bucket, load, warehouse):
+    write_events(bucket / "a.csv", [event(1)], NOW)
+    load()
+    write_events(bucket / "late.csv", [event(2)], NOW - timedelta(days=1))
+    write_events(bucket / "same_second.csv", [event(3)], NOW)
+    write_events(bucket / "a.csv", [event(1), event(4)], NOW)
+    result = load()
+    assert ids(warehouse) == ["e1", "e2", "e3", "e4"]
+    assert "3 files read" in result.out
+
+    assert "3 known files not read again" in load().out
+
+
+def test_a_file_older_than_the_lag_is_left_alone_and_counted_and_a_backfill_reads_it(bucket, load, warehouse):
+    write_events(bucket / "a.csv", [event(1)], NOW)
+    load()
+    too_late = NOW - timedelta(days=5)
+    write_events(bucket / "too_late.csv", [event(2)], too_late)
+    assert "1 files older than the window left alone" in load().out
+    assert ids(warehouse) == ["e1"]
+
+    start, end = (too_late - timedelta(hours=1)).isoformat(), (too_late + timedelta(hours=1)).isoformat()
+    load("--start-date", start, "--end-date", end)
+    assert ids(warehouse) == ["e1", "e2"]
+    # the backfill moved neither cursor nor manifest
+    assert "1 known files not read again" in load().out
+
+
+def test_a_modification_time_in_the_future_never_becomes_the_cursor(bucket, load, warehouse):
+    write_events(bucket / "future.csv", [event(1)], NOW + timedelta(days=400))
+    write_events(bucket / "a.csv", [event(2)], NOW - timedelta(days=1))
+    load()
+    write_events(bucket / "b.csv", [event(3)], NOW)
+    load()
+    assert ids(warehouse) == ["e1", "e2", "e3"]
+
+
+def test_a_start_date_leaves_older_files_out_of_the_first_load(bucket, load, warehouse):
+    write_events(bucket / "old.csv", [event(1)], NOW - timedelta(days=30))
+    write_events(bucket / "new.csv", [event(2)], NOW)
+    load("--start-date", (NOW - timedelta(days=10)).isoformat())
+    assert ids(warehouse) == ["e2"]
+
+
+def test_hidden_files_and_folder_markers_are_skipped_and_counted(bucket, load, warehouse):
+    write_events(bucket / "a.csv", [event(1)], NOW)
+    (bucket / "_SUCCESS").write_text("")
+    (bucket / ".part.csv").write_text("half,a")
+    (bucket / "_temporary").mkdir()
+    (bucket / "_temporary" / "x.csv").write_text("half,a")
+    # a local listing leaves out what begins with a dot by itself
+    assert "2 files skipped" in load().out
+    assert ids(warehouse) == ["e1"]
+
+
+def test_with_a_declared_key_the_newest_file_wins(bucket, load, warehouse, monkeypatch):
+    monkeypatch.setenv("SOURCES__OMETRIA__EMAIL_EVENTS_KEY", '["event_id"]')
+    write_events(bucket / "a.csv", [event(1, event_type="new")], NOW)
+    write_events(bucket / "b.csv", [event(1, event_type="old")], NOW - timedelta(days=1))
+    load()
+    assert [row["event_type"] for row in warehouse.rows("email_events")] == ["new"]
+
+
+def test_a_file_without_a_declared_key_column_is_an_error_that_names_it(bucket, run, monkeypatch):
+    monkeypatch.setenv("SOURCES__OMETRIA__EMAIL_EVENTS_KEY", '["send_key"]')
+    write_events(bucket / "a.csv", [event(1)], NOW)
+    result = run()
+    assert result.status == 1
+    assert "a.csv" in result.out
+    assert "send_key" in result.out
+
+
+def test_declared_types_are_cast_and_a_missing_declared_column_is_null(bucket, load, warehouse, monkeypatch):
+    monkeypatch.setenv("SOURCES__OMETRIA__EMAIL_EVENTS_COLUMNS", '{"at": "timestamp", "clicks": "bigint"}')
+    write_events(bucket / "a.csv", [event(1, at="2024-02-03 04:05:06+00")], NOW)
+    load()
+    (row,) = warehouse.rows("email_events")
+    assert row["at"] == truth.utc("2024-02-03T04:05:06Z")
+    assert row["clicks"] is None
+    assert warehouse.types("email_events")["clicks"] == "BIGINT"
+
+
+def test_columns_that_come_and_go_and_change_order_are_loaded_by_name(bucket, load, warehouse):
+    write_events(bucket / "a.csv", [{"event_id": "1", "b": "x"}], NOW)
+    write_events(bucket / "b.csv", [{"c": "y", "event_id": "2"}], NOW)
+    load()
+    write_events(bucket / "d.csv", [{"D e": "z", "b": "w", "event_id": "3"}], NOW)
+    result = load()
+    found = {row["event_id"]: (row["b"], row["c"], row["d_e"]) for row in warehouse.rows("email_events")}
+    assert found == {"1": ("x", None, None), "2": (None, "y", None), "3": ("w", None, "z")}
+    assert "new columns: d_e" in result.out
+
+
+def test_a_column_that_changes_type_gets_a_variant_and_blocks_nothing(bucket, load, warehouse):
+    (bucket / "a.jsonl").write_text('{"event_id": "1", "count": 7}\n')
+    load()
+    (bucket / "b.jsonl").write_text('{"event_id": "2", "count": "many"}\n{"event_id": "3", "count": {"a": 1}}\n')
+    load()
+    found = {row["event_id"]: (row["count"], row.get("count__v_text")) for row in warehouse.rows("email_events")}
+    assert found == {"1": (7, None), "2": (None, "many"), "3": (None, '{"a":1}')}
+
+
+def test_columns_named_like_ours_are_kept_under_another_name(bucket, load, warehouse):
+    write_events(bucket / "a.csv", [event(1, event_key="theirs", _row_number="9")], NOW)
+    load()
+    (row,) = warehouse.rows("email_events")
+    assert (row["event_key_2"], row["_row_number_2"], row["_row_number"]) == ("theirs", "9", 1)
+
+
+def test_one_broken_file_loads_no_event_and_the_mended_file_and_all_others_follow(bucket, run, load, warehouse):
+    for number in range(20):
+        write_events(bucket / f"{number:02}.csv", [event(number)], NOW)
+    (bucket / "07.csv").write_text("event_id,event_type\ne7,open\ne7b,open,someone@shop.test\n")
+    os.utime(bucket / "07.csv", (NOW.timestamp(), NOW.timestamp()))
+
+    result = run()
+
+    assert result.status == 1
+    assert "07.csv, line 3" in result.out
+    assert "someone@shop.test" not in result.out + result.err
+    assert "email_events" not in warehouse.tables()
+    write_events(bucket / "07.csv", [event(7)], NOW)
+    load()
+    assert len(ids(warehouse)) == 20
+
+
+def test_a_bucket_that_runs_empty_is_a_loud_warning_but_no_error(bucket, load, warehouse):
+    path = write_events(bucket / "a.csv", [event(1)], NOW)
+    load()
+    path.unlink()
+    assert "no file of the export matches" in load().out
+    assert ids(warehouse) == ["e1"]
+
+
+def test_the_inventory_lists_every_file(bucket, load, warehouse):
+    write_events(bucket / "a.csv", [event(1)], NOW)
+    write_events(bucket / "x" / "b.csv", [event(2)], NOW)
+    load("--tables", "email_event_files")
+    rows = warehouse.rows("email_event_files")
+    assert {row["file_path"] for row in rows} == {"a.csv", "x/b.csv"}
+    assert warehouse.tables() == {"email_event_files"}

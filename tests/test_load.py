@@ -1,0 +1,170 @@
+"""Loads and reloads of a whole account, as a user runs them."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+import truth
+
+from ometria_source.simulator import Behaviour
+
+WAYS_TO_MEMBERS = ["lists", "profiles", "auto"]
+
+
+def test_a_first_load_equals_the_account(account, ometria, export, load, warehouse):
+    load()
+    truth.assert_equal(warehouse, account)
+    assert warehouse.tables() == {"profiles", "lists", "member_lists", "unsubscribes", "email_events"}
+
+
+@pytest.mark.parametrize("way", WAYS_TO_MEMBERS)
+def test_a_second_run_doubles_nothing_and_reads_only_what_may_have_changed(
+    account, ometria, export, load, warehouse, monkeypatch, way
+):
+    monkeypatch.setenv("SOURCES__OMETRIA__MEMBER_LISTS_FROM", way)
+    load()
+    before = warehouse.rows("email_events")
+    first_requests = len(ometria.requests)
+
+    second = load()
+
+    truth.assert_equal(warehouse, account)
+    profile_requests = [request for request in ometria.requests[first_requests:] if request.path == "/profiles"]
+    assert profile_requests
+    assert all("updateSince" in request.query for request in profile_requests)
+    assert "files read" not in second.out
+    assert sorted(map(str, warehouse.rows("email_events"))) == sorted(map(str, before))
+
+
+def change_account(account, export) -> None:
+    """An update, a newcomer, a join, a leave, an emptied and a deleted list, a late opt-out and a late file."""
+    account.advance(timedelta(minutes=30))
+    ids = list(account.profiles)
+    account.update_profile(ids[0], name="Ada Renamed 🎉", customer_id="00000", properties={"loyalty_points": "none"})
+    newcomer = account.add_profile(name="Newa Comer")
+    account.join("77", newcomer)
+    account.update_profile(newcomer)
+    account.leave("007", account.members["007"][0])
+    account.join("101", ids[5])
+    account.empty_list("12")
+    account.delete_list("230")
+    account.unsubscribe(ids[4], reason="late", at=account.now - timedelta(days=1, hours=3))
+    account.unsubscribes[-2]["reason"] = "filled in later"
+    account.add_events(7)
+    account.write_export(export, modified_at=account.now - timedelta(hours=26))
+
+
+def test_changes_are_followed_when_members_come_from_the_lists(account, ometria, export, load, warehouse, monkeypatch):
+    monkeypatch.setenv("SOURCES__OMETRIA__MEMBER_LISTS_FROM", "lists")
+    load()
+    change_account(account, export)
+    load()
+
+    truth.assert_lists(warehouse, account)
+    truth.assert_members(warehouse, account)
+    truth.assert_unsubscribes(warehouse, account)
+    truth.assert_events(warehouse, account)
+
+
+@pytest.mark.parametrize("way", WAYS_TO_MEMBERS)
+def test_after_the_next_complete_scan_every_table_equals_the_account(
+    account, ometria, export, load, warehouse, monkeypatch, way
+):
+    monkeypatch.setenv("SOURCES__OMETRIA__MEMBER_LISTS_FROM", way)
+    load()
+    change_account(account, export)
+    account.erase_profile(list(account.profiles)[7])
+    load()
+    monkeypatch.setenv("SOURCES__OMETRIA__FULL_SCAN_DAYS", "0")
+    load()
+
+    truth.assert_equal(warehouse, account)
+
+
+def test_a_vanished_profile_stays_until_the_next_complete_scan(account, ometria, load, warehouse, monkeypatch):
+    load("--tables", "profiles")
+    erased = list(account.profiles)[3]
+    account.erase_profile(erased)
+    load("--tables", "profiles")
+    assert erased in {row["profile_id"] for row in warehouse.rows("profiles")}
+
+    monkeypatch.setenv("SOURCES__OMETRIA__FULL_SCAN_DAYS", "0")
+    load("--tables", "profiles")
+    truth.assert_profiles(warehouse, account)
+
+
+def test_unchanged_dynamic_lists_are_not_read_again_and_static_ones_are(account, ometria, load):
+    load("--tables", "member_lists")
+    seen = len(ometria.requests)
+    load("--tables", "member_lists")
+    static = {list_id for list_id, item in account.lists.items() if item["type"] == "STATIC"}
+    largest = max(account.lists.values(), key=lambda item: item["size"])["id"]
+
+    paths = {request.path for request in ometria.requests[seen:] if request.path.endswith("/profiles")}
+
+    # the largest list is asked once, to see that the path still answers
+    assert paths - {f"/lists/{largest}/profiles"} == {f"/lists/{list_id}/profiles" for list_id in static}
+
+
+@pytest.mark.parametrize("path", ["profiles", "members", "contacts"])
+@pytest.mark.parametrize("item", ["profile", "contact", "profile_id"])
+def test_members_are_found_under_any_likely_path(account, ometria, load, warehouse, path, item):
+    ometria.behaviour = Behaviour(members_path=path, members_item=item, profiles_carry_lists=False)
+    load("--tables", "member_lists")
+    truth.assert_members(warehouse, account)
+
+
+def test_without_a_path_members_come_from_one_scan_shared_with_profiles(account, ometria, load, warehouse):
+    ometria.behaviour = Behaviour(members_path=None)
+    load()
+    assert len(ometria.requests_to("/profiles")) == 3
+    truth.assert_members(warehouse, account)
+
+
+def test_members_fail_where_neither_a_path_answers_nor_profiles_carry_lists(ometria, run):
+    ometria.behaviour = Behaviour(members_path=None, profiles_carry_lists=False)
+    result = run("--tables", "member_lists,lists")
+    assert result.status == 1
+    assert "member_lists was not loaded" in result.out
+    assert "lists" in result.out
+
+
+@pytest.mark.parametrize(
+    "behaviour",
+    [
+        Behaviour(max_limit=100),
+        Behaviour(short_pages=True),
+        Behaviour(lists_paged=True, unsubscribes_paged=True),
+        Behaviour(unsubscribes_cap=10, unsubscribes_order="descending"),
+        Behaviour(unsubscribes_cap=20, unsubscribes_order="shuffled", since_inclusive=False),
+        Behaviour(before_inclusive=True, since_inclusive=False),
+        Behaviour(members_paged=False),
+        Behaviour(update_since_honoured=False),
+    ],
+    ids=str,
+)
+def test_what_the_documentation_leaves_open_changes_no_table(account, ometria, export, load, warehouse, behaviour):
+    ometria.behaviour = behaviour
+    load()
+    truth.assert_equal(warehouse, account)
+    load()
+    truth.assert_equal(warehouse, account)
+
+
+def test_an_empty_account_gives_empty_tables(account, load, warehouse, monkeypatch):
+    from ometria_source.simulator import SimulatedAccount, SimulatedOmetria  # noqa: PLC0415
+
+    with SimulatedOmetria(SimulatedAccount()) as server:
+        monkeypatch.setenv("SOURCES__OMETRIA__API_KEY", server.api_key)
+        monkeypatch.setenv("SOURCES__OMETRIA__BASE_URL", server.base_url)
+        load()
+    for table in ("profiles", "lists", "member_lists", "unsubscribes"):
+        assert warehouse.rows(table) == []
+
+
+def test_each_request_that_leaves_is_a_get_below_the_documented_paths(ometria, export, load):
+    load()
+    assert {request.method for request in ometria.requests} == {"GET"}
+    known = ("/profiles", "/lists", "/unsubscribes")
+    assert all(request.path.startswith(known) for request in ometria.requests)

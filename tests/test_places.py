@@ -1,0 +1,158 @@
+"""Where a run loads to: datasets, destinations, working folders, and packages that were left pending."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from datetime import timedelta
+from pathlib import Path
+
+import dlt
+import pytest
+import truth
+from conftest import Warehouse
+
+from ometria_source import ometria_source
+
+PROGRAM = Path(__file__).parents[1] / "pipelines" / "ometria_pipeline.py"
+
+
+def test_no_dataset_inherits_the_watermark_of_another(account, ometria, export, load, warehouse):
+    load("--dataset", "first")
+    account.unsubscribe(list(account.profiles)[0])
+    load("--dataset", "second")
+    truth.assert_equal(warehouse, account, "second")
+    account.update_profile(list(account.profiles)[1], name="Changed Name")
+    account.advance(timedelta(minutes=1))
+    account.add_events(3)
+    account.write_export(export)
+    load("--dataset", "second")
+    load("--dataset", "first")
+    truth.assert_equal(warehouse, account, "first")
+    truth.assert_equal(warehouse, account, "second")
+
+
+def test_no_database_inherits_the_watermark_of_another(
+    account, ometria, export, load, warehouse, monkeypatch, tmp_path
+):
+    other = tmp_path / "other.duckdb"
+    load()
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(other))
+    load()
+    truth.assert_equal(Warehouse(other), account)
+    account.add_events(3)
+    account.write_export(export)
+    load()
+    monkeypatch.delenv("DESTINATION__DUCKDB__CREDENTIALS")
+    load()
+    truth.assert_equal(warehouse, account)
+
+
+def test_a_run_in_another_folder_loads_into_that_folder(account, ometria, export, load, tmp_path, monkeypatch):
+    load()
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    load()
+    truth.assert_equal(Warehouse(elsewhere / "ometria_pipeline.duckdb"), account)
+
+
+def test_a_lost_working_folder_is_restored_and_nothing_is_read_again(
+    account, ometria, export, load, warehouse, monkeypatch, tmp_path
+):
+    load()
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "new_machine"))
+    result = load()
+    truth.assert_equal(warehouse, account)
+    assert "files read" not in result.out
+    assert "updateSince" in ometria.requests_to("/profiles")[-1].query
+
+
+def test_a_lost_database_is_loaded_anew(account, ometria, export, load, warehouse):
+    load()
+    warehouse.path.unlink()
+    load()
+    truth.assert_equal(warehouse, account)
+
+
+@pytest.mark.parametrize("table", ["profiles", "lists", "member_lists", "unsubscribes", "email_events"])
+def test_a_full_refresh_touches_no_table_but_its_own(account, ometria, export, load, warehouse, table):
+    load()
+    others = truth_of_others(warehouse, table)
+    account.unsubscribe(list(account.profiles)[0])
+    account.update_profile(list(account.profiles)[1], name="Changed Name")
+    account.join("101", list(account.profiles)[1])
+    account.update_list("77", title="Changed title")
+    account.add_events(3)
+    account.write_export(export)
+
+    load("--full-refresh", "--tables", table)
+
+    assert truth_of_others(warehouse, table) == others
+    check = "members" if table == "member_lists" else table.removeprefix("email_")
+    getattr(truth, f"assert_{check}")(warehouse, account)
+
+
+def truth_of_others(warehouse: Warehouse, table: str) -> dict[str, list[str]]:
+    return {name: sorted(map(str, warehouse.rows(name))) for name in warehouse.tables() - {table}}
+
+
+def test_a_full_refresh_that_fails_keeps_the_old_rows(account, ometria, run, load, warehouse):
+    load("--tables", "profiles")
+    ometria.after_request(1, lambda: ometria.fail("/profiles", 500, times=None))
+    assert run("--tables", "profiles", "--full-refresh").status == 1
+    truth.assert_profiles(warehouse, account)
+
+
+def test_a_pending_package_is_finished_first_and_new_data_is_loaded_in_the_same_call(account, ometria, load, warehouse):
+    load("--tables", "profiles,unsubscribes")
+    account.update_profile(list(account.profiles)[0], name="Changed Name")
+    dlt.attach("ometria_pipeline").extract(ometria_source().with_resources("profiles"))
+    account.unsubscribe(list(account.profiles)[1])
+
+    load("--tables", "unsubscribes")
+
+    truth.assert_profiles(warehouse, account)
+    truth.assert_unsubscribes(warehouse, account)
+    assert not dlt.attach("ometria_pipeline").has_pending_data
+
+
+def test_a_package_that_cannot_be_loaded_is_named_with_the_way_out(account, ometria, run, load, warehouse, monkeypatch):
+    load("--tables", "lists")
+    pipeline = dlt.attach("ometria_pipeline")
+    pipeline.extract([{"list_id": "x", "size": "1"}], table_name="lists", loader_file_format="parquet")
+    pipeline.normalize()
+    (job,) = Path(pipeline.working_dir).glob("load/normalized/*/new_jobs/lists.*")
+    job.write_bytes(b"this is no parquet")
+    monkeypatch.setenv("LOAD__RAISE_ON_MAX_RETRIES", "1")
+
+    result = run("--tables", "lists")
+
+    assert result.status == 1
+    assert "`lists`" in result.out
+    assert "abort-packages" in result.out
+    command = [Path(sys.executable).parent / "dlt", "-y", "pipeline", "ometria_pipeline", "abort-packages"]
+    subprocess.run(command, check=True, capture_output=True)
+    load("--tables", "lists")
+    truth.assert_lists(warehouse, account)
+
+
+def test_a_second_run_on_the_same_working_folder_is_refused(ometria, workspace):
+    ometria.fail("/profiles", "hang", times=None)
+    command = [sys.executable, str(PROGRAM), "--tables", "profiles"]
+    first = subprocess.Popen(command, cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        while not ometria.requests:
+            assert first.poll() is None
+        second = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False)
+    finally:
+        first.send_signal(signal.SIGKILL)
+        first.wait()
+    assert second.returncode == 2
+    assert "Another run" in second.stderr
+    assert "Traceback" not in second.stderr
+    ometria.heal()
+    third = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert third.returncode == 0, third.stderr

@@ -1,0 +1,65 @@
+"""What the documents say is what the code does."""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from ometria_source import ometria_source
+from ometria_source.runner.options import parse_options
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def settings() -> dict[str, object]:
+    return {name: parameter.default for name, parameter in inspect.signature(ometria_source).parameters.items()}
+
+
+def test_the_readme_lists_every_setting_with_its_default():
+    table = README.split("<!-- settings", 1)[1].split("\n\n", 1)[0]
+    rows = {row[0]: row[1] for row in re.findall(r"^\| `(\w+)` \| (.+?) \|", table, re.MULTILINE)}
+    assert rows == {name: "none" if value is None else f"`{value}`" for name, value in settings().items()}
+
+
+def test_the_config_file_lists_every_setting_that_is_no_secret_with_its_default():
+    text = (ROOT / ".dlt" / "config.toml").read_text(encoding="utf-8")
+    section = text.split("[sources.ometria]", 1)[1]
+    lines = {line.split(" = ")[0].lstrip("# "): line for line in section.splitlines() if " = " in line}
+    assert list(lines) == [name for name in settings() if name not in ("api_key", "credentials")]
+    uncommented = "\n".join(line.removeprefix("# ") for line in lines.values())
+    values = tomllib.loads(uncommented)
+    for name, default in settings().items():
+        if name in lines and default is not None:
+            assert values[name] == default, name
+        elif name in lines:
+            assert "default:" in lines[name], name
+
+
+def test_the_readme_lists_every_flag(capsys):
+    with pytest.raises(SystemExit):
+        parse_options(["--help"])
+    flags = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    table = README.split("| flag |", 1)[1].split("\n\n", 1)[0]
+    assert set(re.findall(r"--[a-z-]+", table)) - {"--"} >= flags
+
+
+def test_the_first_two_shell_blocks_are_the_two_commands():
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    assert "--demo" in blocks[0]
+    assert "pytest" in blocks[1]
+
+
+def test_every_link_to_a_file_leads_somewhere():
+    for document in ROOT.glob("*.md"):
+        for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", document.read_text(encoding="utf-8")):
+            assert (ROOT / target).exists(), f"{document.name}: {target}"

@@ -1,0 +1,98 @@
+"""The export in a bucket: a real S3 client against an S3 server on loopback."""
+
+from __future__ import annotations
+
+import gzip
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+import pytest
+from moto.server import ThreadedMotoServer
+
+KEYS = {"AWS_ACCESS_KEY_ID": "invented", "AWS_SECRET_ACCESS_KEY": "invented-secret"}
+
+
+@pytest.fixture(scope="module")
+def s3_endpoint() -> Iterator[str]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(s3_endpoint, monkeypatch) -> Iterator[Any]:
+    """An empty bucket, and the settings that lead to its folder `export`."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in {
+        "BUCKET_URL": "s3://ometria-export/export",
+        "CREDENTIALS__AWS_ACCESS_KEY_ID": KEYS["AWS_ACCESS_KEY_ID"],
+        "CREDENTIALS__AWS_SECRET_ACCESS_KEY": KEYS["AWS_SECRET_ACCESS_KEY"],
+        "CREDENTIALS__ENDPOINT_URL": s3_endpoint,
+        "CREDENTIALS__REGION_NAME": "eu-west-1",
+    }.items():
+        monkeypatch.setenv(f"SOURCES__OMETRIA__{name}", value)
+    client = boto3.resource(
+        "s3",
+        endpoint_url=s3_endpoint,
+        region_name="eu-west-1",
+        aws_access_key_id=KEYS["AWS_ACCESS_KEY_ID"],
+        aws_secret_access_key=KEYS["AWS_SECRET_ACCESS_KEY"],
+    )
+    new = client.create_bucket(Bucket="ometria-export", CreateBucketConfiguration={"LocationConstraint": "eu-west-1"})
+    yield new
+    new.objects.all().delete()
+    new.delete()
+
+
+def test_files_of_a_bucket_are_read_once_and_new_ones_follow(bucket, load, warehouse):
+    for day in range(1, 31):
+        body = gzip.compress(f"event_id,day\ne{day},00{day}\n".encode())
+        bucket.put_object(Key=f"export/dt=2026-10-{day:02}/part.csv.gz", Body=body)
+    bucket.put_object(Key="export/", Body=b"")
+    bucket.put_object(Key="export/_SUCCESS", Body=b"")
+    bucket.put_object(Key="export/.hidden.csv", Body=b"half,")
+    bucket.put_object(Key="elsewhere/other.csv", Body=b"event_id\nnot ours\n")
+
+    first = load()
+
+    assert "30 files read" in first.out
+    assert "2 files skipped" in first.out
+    rows = warehouse.rows("email_events")
+    assert {row["event_id"] for row in rows} == {f"e{day}" for day in range(1, 31)}
+    assert {row["_file_path"] for row in rows} == {f"dt=2026-10-{day:02}/part.csv.gz" for day in range(1, 31)}
+
+    bucket.put_object(Key="export/late.csv", Body=b"event_id,day\nlate,1\n")
+    second = load()
+    assert "1 files read" in second.out
+    assert "30 known files not read again" in second.out
+    assert len(warehouse.rows("email_events")) == 31
+
+
+def test_a_glob_selects_by_path(bucket, load, warehouse, monkeypatch):
+    monkeypatch.setenv("SOURCES__OMETRIA__FILE_GLOB", "open/**/*.csv")
+    bucket.put_object(Key="export/open/a/x.csv", Body=b"event_id\nopen\n")
+    bucket.put_object(Key="export/click/a/x.csv", Body=b"event_id\nclick\n")
+    load()
+    assert [row["event_id"] for row in warehouse.rows("email_events")] == ["open"]
+
+
+def test_a_bucket_that_does_not_exist_is_one_sentence(bucket, run, monkeypatch):
+    monkeypatch.setenv("SOURCES__OMETRIA__BUCKET_URL", "s3://no-such-bucket/export")
+    result = run()
+    assert result.status == 1
+    assert "bucket_url" in result.out
+    assert "invented" not in result.out + result.err
+
+
+def test_an_endpoint_out_of_reach_is_one_sentence(bucket, run, monkeypatch):
+    monkeypatch.setenv("SOURCES__OMETRIA__CREDENTIALS__ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
+    result = run()
+    assert result.status == 1
+    assert "bucket_url" in result.out
+    assert "Traceback" not in result.out + result.err
