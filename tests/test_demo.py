@@ -7,11 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from conftest import Warehouse
 
 PROGRAM = Path(__file__).parents[1] / "pipelines" / "ometria_pipeline.py"
 
 
+@pytest.mark.slow
 def test_the_demo_shows_two_loads_and_three_questions_and_meets_no_account(workspace, monkeypatch):
     # settings of a real account, none of which may be used
     monkeypatch.setenv("SOURCES__OMETRIA__API_KEY", "a-real-key")

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import truth
 
+pytestmark = pytest.mark.slow
+
 DLT = Path(sys.executable).parent / "dlt"
 
 

@@ -107,6 +107,7 @@ def test_unchanged_dynamic_lists_are_not_read_again_and_static_ones_are(account,
     assert paths - {f"/lists/{largest}/profiles"} == {f"/lists/{list_id}/profiles" for list_id in static}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["profiles", "members", "contacts"])
 @pytest.mark.parametrize("item", ["profile", "contact", "profile_id"])
 def test_members_are_found_under_any_likely_path(account, ometria, load, warehouse, path, item):
@@ -130,6 +131,7 @@ def test_members_fail_where_neither_a_path_answers_nor_profiles_carry_lists(omet
     assert "lists" in result.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "behaviour",
     [

@@ -19,6 +19,7 @@ from ometria_source import ometria_source
 PROGRAM = Path(__file__).parents[1] / "pipelines" / "ometria_pipeline.py"
 
 
+@pytest.mark.slow
 def test_no_dataset_inherits_the_watermark_of_another(account, ometria, export, load, warehouse):
     load("--dataset", "first")
     account.unsubscribe(list(account.profiles)[0])
@@ -34,6 +35,7 @@ def test_no_dataset_inherits_the_watermark_of_another(account, ometria, export, 
     truth.assert_equal(warehouse, account, "second")
 
 
+@pytest.mark.slow
 def test_no_database_inherits_the_watermark_of_another(
     account, ometria, export, load, warehouse, monkeypatch, tmp_path
 ):
@@ -50,6 +52,7 @@ def test_no_database_inherits_the_watermark_of_another(
     truth.assert_equal(warehouse, account)
 
 
+@pytest.mark.slow
 def test_a_run_in_another_folder_loads_into_that_folder(account, ometria, export, load, tmp_path, monkeypatch):
     load()
     elsewhere = tmp_path / "elsewhere"
@@ -70,6 +73,7 @@ def test_a_lost_working_folder_is_restored_and_nothing_is_read_again(
     assert "updateSince" in ometria.requests_to("/profiles")[-1].query
 
 
+@pytest.mark.slow
 def test_a_lost_database_is_loaded_anew(account, ometria, export, load, warehouse):
     load()
     warehouse.path.unlink()
@@ -139,6 +143,7 @@ def test_a_package_that_cannot_be_loaded_is_named_with_the_way_out(account, omet
     truth.assert_lists(warehouse, account)
 
 
+@pytest.mark.slow
 def test_a_second_run_on_the_same_working_folder_is_refused(ometria, workspace):
     ometria.fail("/profiles", "hang", times=None)
     command = [sys.executable, str(PROGRAM), "--tables", "profiles"]

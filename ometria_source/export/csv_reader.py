@@ -17,6 +17,13 @@ import pyarrow as pa
 from pyarrow import csv
 
 from ometria_source.exceptions import UnreadableFileError
+from ometria_source.export.csv_syntax import (
+    OPEN_CELL,
+    cell_pattern,
+    count_lines,
+    last_line_end_outside_quotes,
+    unquoted,
+)
 
 # Bytes parsed at a time. One block is one table, so this bounds memory too.
 BLOCK_BYTES = 4 << 20
@@ -27,8 +34,6 @@ MAX_RECORD_BYTES = 16 << 20
 MAX_HEADER_BYTES = 1 << 20
 
 _BOM = b"\xef\xbb\xbf"
-_NEWLINES = re.compile(rb"[\r\n]*")
-_OPEN_CELL = re.compile(rb'"[^"]*(?:""[^"]*)*')
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _UNCLOSED = "a quoted cell that begins in this record is never closed"
 _NOT_TEXT = "is not UTF-8 text"
@@ -73,31 +78,32 @@ class _Blocks:
         self._path = path
         self._pieces = pieces
         self._delimiter = delimiter
-        self._cell = _cell_pattern(delimiter.encode())
+        self._cell = cell_pattern(delimiter.encode())
         self._buffer = b""
         self._line = 1
         self._ended = False
 
     def read_header(self) -> list[str] | None:
         """Take the header off the front; None: there is no text at all."""
-        self._fill(1 << 16)
+        self._fill(BLOCK_BYTES)
         self._buffer = self._buffer.removeprefix(_BOM)
         while True:
-            start = _end(_NEWLINES.match(self._buffer))
+            start = len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))
             cells, end = self._first_record(start)
             # A terminator that touches the end of the buffer may be half of CR LF.
-            if end < len(self._buffer) or self._ended:
+            whole = end < len(self._buffer) or self._ended
+            if whole and end - start <= MAX_HEADER_BYTES:
                 break
-            if len(self._buffer) > MAX_HEADER_BYTES:
+            if whole or len(self._buffer) > MAX_HEADER_BYTES:
                 raise self._error("has no end of line in its first MiB, so it is not a text table")
             self._fill(2 * len(self._buffer))
         if start == len(self._buffer):
             return None
-        self._line += _count_lines(self._buffer[:start])
+        self._line += count_lines(self._buffer[:start])
         names = self._checked_names(cells)
-        if _OPEN_CELL.fullmatch(cells[-1]):
+        if OPEN_CELL.fullmatch(cells[-1]):
             raise self._error(_UNCLOSED)
-        self._line += _count_lines(self._buffer[start:end])
+        self._line += count_lines(self._buffer[start:end])
         self._buffer = self._buffer[end:]
         return names
 
@@ -113,7 +119,7 @@ class _Blocks:
                 raise self._error(_HAS_NUL, self._line_of_offset(offset))
             block, table = self._parse_front(parse)
             if block:
-                self._line += _count_lines(self._buffer[:block])
+                self._line += count_lines(self._buffer[:block])
                 self._buffer = self._buffer[block:]
                 wanted = BLOCK_BYTES
                 if table.num_rows:
@@ -127,13 +133,15 @@ class _Blocks:
         """Parse as many whole records as the buffer holds; 0 bytes: none was seen to end."""
         for cut in self._cuts():
             block = self._buffer[:cut]
-            try:
-                table, bad_rows, whole = parse(block)
-            except (pa.ArrowInvalid, UnicodeDecodeError):
-                # Arrow's text quotes the record.
-                raise self._explain(block) from None
+            bad = _first_bad_byte(block)
+            if bad is not None:
+                raise self._error(_NOT_TEXT, self._line_of_offset(bad))
+            result = parse(block)
+            if result is None:
+                raise self._error("cannot be parsed as delimited text")
+            table, bad_rows, whole = result
             if whole and bad_rows:
-                raise self._explain(block, expected=parse.width)
+                raise self._wrong_width(block, parse.width)
             if whole:
                 return cut, table
         return 0, None
@@ -143,7 +151,7 @@ class _Blocks:
         if self._ended:
             yield len(self._buffer)
             return
-        balanced = _last_line_end_outside_quotes(self._buffer)
+        balanced = last_line_end_outside_quotes(self._buffer)
         if balanced:
             yield balanced
         # A quote inside an unquoted cell (5" pipe) is a plain character, but upsets the count of quotes.
@@ -172,10 +180,9 @@ class _Blocks:
         return cells, len(self._buffer)
 
     def _checked_names(self, cells: list[bytes]) -> list[str]:
-        try:
-            names = [_unquoted(cell).decode() for cell in cells]
-        except UnicodeDecodeError:
-            raise self._error(_NOT_TEXT) from None
+        if any(_first_bad_byte(cell) is not None for cell in cells):
+            raise self._error(_NOT_TEXT)
+        names = [unquoted(cell).decode() for cell in cells]
         seen: dict[str, int] = {}
         if any(b"\0" in cell for cell in cells):
             raise self._error(_HAS_NUL)
@@ -190,19 +197,14 @@ class _Blocks:
             seen[name] = position
         return names
 
-    def _explain(self, block: bytes, expected: int | None = None) -> UnreadableFileError:
-        """Find out what is wrong with a block that Arrow refused, and where."""
-        try:
-            block.decode()
-        except UnicodeDecodeError as error:
-            return self._error(_NOT_TEXT, self._line_of_offset(error.start))
-        if expected is not None:
-            for start, width in self._records(block):
-                blank = width == 1 and block[start : start + 1] in (b"\n", b"\r", b"")
-                if width != expected and not blank:
-                    problem = f"this record has {width} cells where the header has {expected}"
-                    return self._error(problem, self._line_at(start))
-        return self._error("cannot be parsed as delimited text")
+    def _wrong_width(self, block: bytes, expected: int) -> UnreadableFileError:
+        """Find the first record that has not the header's number of cells."""
+        for start, width in self._records(block):
+            is_blank = width == 1 and block[start : start + 1] in (b"\n", b"\r", b"")
+            if width != expected and not is_blank:
+                problem = f"this record has {width} cells where the header has {expected}"
+                return self._error(problem, self._line_at(start))
+        return self._error(f"a record has more or fewer cells than the header, which has {expected}")
 
     def _too_long(self) -> str:
         return f"this record is longer than {MAX_RECORD_BYTES >> 20} MiB: a quote may not be closed"
@@ -219,7 +221,7 @@ class _Blocks:
                 return
 
     def _line_at(self, offset: int) -> int:
-        return self._line + _count_lines(self._buffer[:offset])
+        return self._line + count_lines(self._buffer[:offset])
 
     def _line_of_offset(self, offset: int) -> int:
         starts = (start for start, _ in self._records(self._buffer) if start <= offset)
@@ -253,24 +255,32 @@ class _Parser:
             null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
+            # Checked for the whole block already.
+            check_utf8=False,
         )
         self._bad_rows = 0
         self._whole = False
 
-    def __call__(self, block: bytes) -> tuple[pa.Table, int, bool]:
-        """Parse one block: its good rows, the number of bad ones, and whether it ends where a record ends."""
+    def __call__(self, block: bytes) -> tuple[pa.Table, int, bool] | None:
+        """Parse one block: its good rows, the number of bad ones, and whether it ends where a record ends.
+
+        None: Arrow refuses it. Its error, which quotes records, goes no further than here.
+        """
         self._bad_rows, self._whole = 0, False
         # Arrow strips a BOM at the front of whatever it is given: sacrifice one of ours where a cell begins with it.
         head = _BOM if block.startswith(_BOM) else b""
         newline = b"" if block.endswith((b"\n", b"\r")) else b"\n"
         data = b"".join((head, block, newline, self._tail))
-        table = csv.read_csv(
-            pa.BufferReader(data),
-            # One chunk a table, on this thread: files are already read in parallel.
-            csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=self._names),
-            self._parse_options,
-            self._convert_options,
-        )
+        try:
+            table = csv.read_csv(
+                pa.BufferReader(data),
+                # One chunk a table, on this thread: files are already read in parallel.
+                csv.ReadOptions(use_threads=False, block_size=len(data) + 1, column_names=self._names),
+                self._parse_options,
+                self._convert_options,
+            )
+        except pa.ArrowInvalid:
+            return None
         return table, self._bad_rows, self._whole
 
     def _note_invalid(self, row: Any) -> str:
@@ -281,35 +291,11 @@ class _Parser:
         return "skip"
 
 
-def _cell_pattern(delimiter: bytes) -> re.Pattern[bytes]:
-    """A cell and what ends it, as Arrow sees them: a quote opens only at the start; text follows the closing one."""
-    sep = re.escape(delimiter)
-    return re.compile(rb'((?:"[^"]*(?:""[^"]*)*(?:"|\Z))?[^' + sep + rb"\r\n]*)(" + sep + rb"|\r\n|\n|\r|\Z)")
-
-
-def _unquoted(cell: bytes) -> bytes:
-    if not cell.startswith(b'"'):
-        return cell
-    body, _, after = cell[1:].replace(b'""', b"\0").partition(b'"')
-    return body.replace(b"\0", b'"') + after
-
-
-def _last_line_end_outside_quotes(data: bytes) -> int:
-    odd = data.count(b'"') % 2 == 1
-    end = len(data)
-    while True:
-        quote = data.rfind(b'"', 0, end)
-        newline = -1 if odd else data.rfind(b"\n", quote + 1, end)
-        if newline >= 0 or quote < 0:
-            return newline + 1
-        odd, end = not odd, quote
-
-
-def _count_lines(data: bytes) -> int:
-    lines = data.count(b"\n")
-    # CR LF is one end of line, and so is CR alone.
-    return lines + data.count(b"\r") - data.count(b"\r\n") if b"\r" in data else lines
-
-
-def _end(match: re.Match[bytes] | None) -> int:
-    return match.end() if match else 0
+def _first_bad_byte(data: bytes) -> int | None:
+    """Find where text stops being UTF-8. The codec's error holds the data, so it ends here."""
+    if not data.isascii():
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            return error.start
+    return None

@@ -1,105 +1,87 @@
-"""The key of a row: a hash of its cells, which no order of columns, file format or machine changes.
+"""Keys made of content: a hash of a row's cells, the same wherever and in whatever order they stand.
 
-Each cell that is not null is written as the lengths and texts of its name and value, in the order of the names; a null
-cell and an absent one are the same. The lengths keep apart what a separator could not: an empty cell, a null, and a
-cell that holds the separator.
+A row is written as its present cells, ordered by column name, and hashed. Each cell is two netstrings without the
+comma, `4:type4:open` for `open` in column `type`; the lengths count UTF-8 bytes. So no cell can pretend to be two. Null
+and absent are the same, both leave nothing; an empty text does leave a piece (`4:type0:`).
+
+The keys are in the users' warehouses: neither this form nor `canonical` may ever change.
 """
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Sequence
+from array import array
+from collections.abc import Sequence
+from hashlib import sha256
 from itertools import pairwise
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from ometria_source.export.canonical import canonical_text, one_array
 
-def row_keys(table: pa.Table, columns: Sequence[str] | None = None) -> pa.Array:
+# All of SHA-256, so that SQL can rebuild a key with its function of that name alone.
+KEY_HEX_DIGITS = 64
+
+# Rows are joined in slices of about this many bytes of cells: it bounds memory, keeps Arrow's 32-bit offsets far away,
+# and is large enough that the fixed cost of some forty Arrow calls does not show.
+_SLICE_BYTES = 8 << 20
+
+# Up to this length the texts of lengths come from a table, which is faster than formatting them.
+_LENGTH_TABLE = 1024
+
+
+def row_keys(table: pa.Table, columns: Sequence[str] | None = None) -> pa.StringArray:
     """Hash each row.
 
     Args:
-        table: Rows with named cells.
-        columns: The cells that count; None: all.
+        table: Columns of the types that the readers yield.
+        columns: Only these count; None: all.
 
     Returns:
-        64 hex digits (SHA-256) for each row.
+        For each row `KEY_HEX_DIGITS` hexadecimal digits.
 
     Raises:
-        KeyError: One of `columns` is not in the table.
+        KeyError: A named column is not in the table.
     """
-    pieces = [_piece(name, table[name]) for name in sorted(columns or table.column_names)]
+    names = sorted(set(table.column_names if columns is None else columns))
+    missing = [name for name in names if name not in table.column_names]
+    if missing:
+        raise KeyError(missing[0])
+    parts = max(1, -(-table.nbytes // _SLICE_BYTES))
+    step = max(1, -(-table.num_rows // parts))
+    slices = [_keys(table.slice(start, step), names) for start in range(0, table.num_rows, step)]
+    return pa.concat_arrays(slices) if slices else pa.array([], pa.string())
+
+
+def _keys(table: pa.Table, names: Sequence[str]) -> pa.StringArray:
+    pieces: list[pa.Array] = []
+    for name in names:
+        text = canonical_text(one_array(table.column(name))).cast(pa.binary())
+        pieces += [_heads(name.encode(), text), text]
     if not pieces:
-        return pa.array([], pa.string())
-    joined = pc.binary_join_element_wise(*pieces, pa.scalar(b""))
-    keys = [key for chunk in _chunks(joined) for key in _hashes(chunk)]
-    return pa.array(keys, pa.string())
+        return _digests(pa.array([b""] * table.num_rows, pa.binary()))
+    # A null cell has a null head, and both count as empty. Not "skip": it leaves out the rows that have no cell at all
+    # (pyarrow 26).
+    return _digests(pc.binary_join_element_wise(*pieces, b"", null_handling="replace", null_replacement=""))
 
 
-def _piece(name: str, column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """A cell with its name, and nothing for a null."""
-    text = canonical_text(column).cast(pa.binary())
-    label = name.encode()
-    lengths = pc.binary_length(text).cast(pa.string()).cast(pa.binary())
-    start = pa.scalar(str(len(label)).encode() + b":" + label)
-    piece = pc.binary_join_element_wise(start, lengths, pa.scalar(b":"), text, pa.scalar(b""))
-    return piece.fill_null(b"")
+def _heads(name: bytes, text: pa.BinaryArray) -> pa.BinaryArray:
+    """What stands before each cell: its column and its length."""
+    start = b"%d:%s" % (len(name), name)
+    lengths = pc.binary_length(text)
+    longest = pc.max(lengths).as_py() or 0
+    if longest < _LENGTH_TABLE:
+        return pa.array([b"%s%d:" % (start, length) for length in range(longest + 1)], pa.binary()).take(lengths)
+    digits = lengths.cast(pa.string()).cast(pa.binary())
+    return pc.binary_join_element_wise(start, digits, b":", b"", null_handling="emit_null")
 
 
-def _chunks(column: pa.ChunkedArray | pa.Array) -> Sequence[pa.Array]:
-    chunks: Sequence[pa.Array] = column.chunks if isinstance(column, pa.ChunkedArray) else [column]
-    return chunks
-
-
-def _hashes(values: pa.Array) -> list[str]:
-    """Walk the bytes of all rows at once, without an object for each row."""
-    _, offsets, data = values.buffers()
-    if data is None:
-        return [hashlib.sha256().hexdigest()] * len(values)
-    ends = memoryview(offsets).cast("i")[values.offset : values.offset + len(values) + 1]
-    view, sha256 = memoryview(data), hashlib.sha256
-    return [sha256(view[start:end]).hexdigest() for start, end in pairwise(ends)]
-
-
-def canonical_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """One text for each value, whatever format or unit it came in.
-
-    Args:
-        column: Of any type that the readers give.
-
-    Returns:
-        Numbers in shortest form (1.0 as `1`), true and false, dates in ISO form, instants as ISO in UTC without
-        trailing zeros, JSON and text as they are, bytes as they are.
-    """
-    kind = column.type
-    if pa.types.is_null(kind):
-        return column.cast(pa.string())
-    if pa.types.is_floating(kind):
-        return _by_value(column, _number)
-    if pa.types.is_decimal(kind):
-        return _by_value(column, lambda value: _without_zeros(format(value, "f")))
-    if pa.types.is_timestamp(kind):
-        return _by_value(column, lambda value: _without_zeros(value.strftime("%Y-%m-%dT%H:%M:%S.%f")) + "Z")
-    if pa.types.is_time(kind):
-        return _by_value(column, lambda value: _without_zeros(value.strftime("%H:%M:%S.%f")))
-    if pa.types.is_string(kind) or pa.types.is_binary(kind):
-        return column
-    return column.cast(pa.string())
-
-
-def _by_value(column: pa.ChunkedArray, spell: Callable[..., str]) -> pa.ChunkedArray:
-    """Spell each distinct value once. Python spells it: Arrow's own spelling is not promised to stay."""
-    spelled = []
-    for chunk in column.chunks:
-        encoded = chunk.dictionary_encode()
-        texts = pa.array([spell(value) for value in encoded.dictionary.to_pylist()], pa.string())
-        spelled.append(texts.take(encoded.indices))
-    return pa.chunked_array(spelled, pa.string())
-
-
-def _number(value: float) -> str:
-    return str(int(value)) if value.is_integer() else repr(value)
-
-
-def _without_zeros(text: str) -> str:
-    return text.rstrip("0").rstrip(".") if "." in text else text
+def _digests(joined: pa.BinaryArray) -> pa.StringArray:
+    count = len(joined)
+    _, offset_buffer, data = joined.buffers()
+    offsets = memoryview(offset_buffer).cast("i")[joined.offset : joined.offset + count + 1].tolist()
+    # Arrow may leave out the buffer when all cells are empty. Slices of bytes are cheaper than of a memoryview.
+    cells = data.to_pybytes() if data is not None else b""
+    digits = b"".join([sha256(cells[a:b]).digest() for a, b in pairwise(offsets)]).hex().encode()
+    ends = array("i", range(0, len(digits) + 1, KEY_HEX_DIGITS))
+    return pa.StringArray.from_buffers(count, pa.py_buffer(ends), pa.py_buffer(digits))

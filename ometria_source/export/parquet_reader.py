@@ -1,90 +1,201 @@
-"""Read Parquet: each column keeps its type, spelled in one of the few ways that every destination takes."""
+"""Read parquet: columns keep their own types, reduced to the few that every destination knows.
+
+Dictionaries are decoded, large and view variants made plain, units made microseconds. Lists, structs and maps become
+JSON text.
+"""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
-from typing import BinaryIO
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from pyarrow import parquet
+import pyarrow.parquet as pq
 
 from ometria_source.exceptions import UnreadableFileError
-from ometria_source.export.columns import INSTANT, JSON_FIELD, TIME
-from ometria_source.export.compression import pieces
-from ometria_source.export.formats import Compression
-from ometria_source.export.jsonl_reader import json_text
+from ometria_source.export.canonical import MICROSECOND, canonical_text, json_field, json_text
 
-# Rows that become one table: a guess between overhead and memory.
-BATCH_ROWS = 50_000
+# Rows of one table, at most.
+BATCH_ROWS = 65_536
+
+# A compressed file has no random access, which parquet needs. Up to this size it is unpacked in memory, else on disk.
+SPOOL_BYTES = 32 << 20
 
 
-def read_parquet(path: str, stream: BinaryIO, compression: Compression | None) -> Iterator[pa.Table]:
-    """Read a Parquet file.
+def read_parquet(path: str, stream: BinaryIO) -> Iterator[pa.Table]:
+    """Read a parquet file.
+
+    Timestamps without a zone stay without; nanoseconds are cut off. Bytes that are UTF-8 become text, others stay
+    bytes. An unsigned integer beyond 64 signed bits makes its column, within one table, text.
 
     Args:
         path: For error messages.
-        stream: The file as it is stored; it must be seekable unless it is compressed as a whole.
-        compression: What is around it; such a file is held in memory, because its index is at its end.
+        stream: The file, seekable.
 
     Yields:
-        Tables of at least one row. Nested columns become JSON text, and are marked so.
+        Tables; a file without rows yields one table without rows. Columns of JSON text are marked.
 
     Raises:
-        UnreadableFileError: This is no Parquet, or it is damaged.
+        UnreadableFileError: Not parquet, damaged, or a column name that is empty or there twice.
     """
-    if compression is not None:
-        stream = io.BytesIO(b"".join(pieces(path, stream, compression)))
+    watched = _Watched(stream)
     try:
-        for batch in parquet.ParquetFile(stream).iter_batches(batch_size=BATCH_ROWS):
-            if batch.num_rows:
-                yield _plain(pa.Table.from_batches([batch]))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
-        # Arrow raises a bare OSError for damaged pages; a bucket's errors have types of their own
-        if isinstance(error, OSError) and type(error) is not OSError:
-            raise
-        raise UnreadableFileError(path, "this is not Parquet, or it is damaged") from None
+        parquet = pq.ParquetFile(watched)
+        _check_names(path, parquet.schema_arrow.names)
+        empty = True
+        for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
+            empty = False
+            yield _plain_table(batch)
+        if empty:
+            yield _plain_table(pa.RecordBatch.from_pylist([], schema=parquet.schema_arrow))
+    except (pa.ArrowException, OSError, ValueError, NotImplementedError):
+        # Arrow's error may quote values: nothing is raised from here.
+        pass
+    else:
+        return
+    if watched.failure is not None:
+        raise watched.failure
+    raise UnreadableFileError(path, "is not a parquet file, or is damaged")
 
 
-def _plain(table: pa.Table) -> pa.Table:
-    columns, fields = [], []
-    for field, column in zip(table.schema, table.columns, strict=True):
-        values, is_nested = _plain_column(column)
-        columns.append(values)
-        fields.append(pa.field(field.name, values.type, metadata=JSON_FIELD if is_nested else None))
-    return pa.Table.from_arrays(columns, schema=pa.schema(fields))
+def read_compressed_parquet(path: str, pieces: Iterator[bytes]) -> Iterator[pa.Table]:
+    """Read a parquet file that was compressed as a whole; as `read_parquet`."""
+    with tempfile.SpooledTemporaryFile(max_size=SPOOL_BYTES) as unpacked:
+        for piece in pieces:
+            unpacked.write(piece)
+        unpacked.seek(0)
+        yield from read_parquet(path, unpacked)  # type: ignore[arg-type]
 
 
-def _plain_column(column: pa.ChunkedArray) -> tuple[pa.ChunkedArray, bool]:
-    kind = column.type
-    if pa.types.is_dictionary(kind):
-        return _plain_column(column.cast(kind.value_type))
-    if pa.types.is_nested(kind):
-        texts = [None if value is None else json_text(value) for value in column.to_pylist()]
-        return pa.chunked_array([pa.array(texts, pa.string())]), True
-    return _plain_scalar(column, kind), False
+class _Watched(io.RawIOBase):
+    """Passes reads on and keeps the error of one that failed: a bucket's error is not the file's."""
 
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self.failure: Exception | None = None
 
-def _plain_scalar(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
-    if pa.types.is_uint64(kind) and (pc.max(column).as_py() or 0) >= 1 << 63:
-        return column.cast(pa.string())
-    for test, target in (
-        (pa.types.is_integer, pa.int64()),
-        (pa.types.is_floating, pa.float64()),
-        (pa.types.is_date, pa.date32()),
-        (pa.types.is_large_string, pa.string()),
-    ):
-        if test(kind):
-            return column.cast(target)
-    if pa.types.is_timestamp(kind):
-        # one without a zone is UTC; nanoseconds are cut off, which no destination of dlt's keeps
-        return column.cast(pa.timestamp("us", tz=kind.tz), safe=False).cast(INSTANT)
-    if pa.types.is_time(kind):
-        return column.cast(TIME, safe=False)
-    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_fixed_size_binary(kind):
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def read(self, size: int | None = -1) -> bytes:
+        data: bytes = self._watch(self._stream.read, -1 if size is None else size)
+        return data
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        place: int = self._watch(self._stream.seek, offset, whence)
+        return place
+
+    def tell(self) -> int:
+        place: int = self._watch(self._stream.tell)
+        return place
+
+    def _watch(self, call: Callable[..., Any], *args: int) -> Any:
         try:
-            return column.cast(pa.binary()).cast(pa.string())
-        except pa.ArrowInvalid:
-            return column.cast(pa.binary())
-    return column
+            return call(*args)
+        except Exception as error:
+            self.failure = error
+            raise
+
+
+def _check_names(path: str, names: list[str]) -> None:
+    if any(not name.strip() for name in names):
+        raise UnreadableFileError(path, "a column has no name")
+    if len(set(names)) < len(names):
+        raise UnreadableFileError(path, "two columns have the same name")
+
+
+def _plain_table(batch: pa.RecordBatch) -> pa.Table:
+    fields, arrays = [], []
+    for name, column in zip(batch.schema.names, batch.columns, strict=True):
+        array = _decoded(column)
+        if pa.types.is_nested(array.type):
+            array = _as_json(array)
+            fields.append(json_field(name))
+        else:
+            array = _plain(array)
+            fields.append(pa.field(name, array.type))
+        arrays.append(array)
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
+
+
+def _decoded(array: pa.Array) -> pa.Array:
+    if isinstance(array, pa.ExtensionArray):
+        array = array.storage
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
+    return array
+
+
+def _plain(array: pa.Array) -> pa.Array:
+    """Reduce a column to text, int64, double, decimal, bool, timestamp, date, time, binary or null."""
+    kind = array.type
+    if pa.types.is_uint64(kind):
+        return _signed(array)
+    if pa.types.is_integer(kind):
+        return array.cast(pa.int64())
+    if pa.types.is_floating(kind):
+        return array.cast(pa.float64())
+    if pa.types.is_timestamp(kind):
+        return array.cast(pa.timestamp(MICROSECOND, kind.tz), safe=False)
+    if pa.types.is_time(kind):
+        return array.cast(pa.time64(MICROSECOND), safe=False)
+    if pa.types.is_date(kind):
+        return array.cast(pa.date32())
+    if pa.types.is_duration(kind):
+        # No destination has a type for it: microseconds as a number.
+        return array.cast(pa.duration(MICROSECOND), safe=False).cast(pa.int64())
+    if pa.types.is_boolean(kind) or pa.types.is_decimal(kind) or pa.types.is_null(kind) or pa.types.is_string(kind):
+        return array
+    if pa.types.is_large_string(kind) or kind == getattr(pa, "string_view", pa.string)():
+        return array.cast(pa.string())
+    return _text_or_bytes(array.cast(pa.binary()))
+
+
+def _signed(array: pa.Array) -> pa.Array:
+    try:
+        return array.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return canonical_text(array)
+
+
+def _text_or_bytes(array: pa.Array) -> pa.Array:
+    try:
+        return array.cast(pa.string())
+    except pa.ArrowInvalid:
+        return array
+
+
+def _as_json(array: pa.Array) -> pa.Array:
+    coarse = _in_microseconds(array.type)
+    if coarse != array.type:
+        # Python has no nanoseconds: without pandas Arrow refuses to hand them over.
+        array = array.cast(coarse, safe=False)
+    if pa.types.is_map(array.type):
+        rows = (None if pairs is None else dict(pairs) for pairs in array.to_pylist())
+    else:
+        rows = iter(array.to_pylist())
+    return pa.array([None if value is None else json_text(value) for value in rows], pa.string())
+
+
+def _in_microseconds(kind: pa.DataType) -> pa.DataType:
+    """Tell a nested type with every instant, time and duration inside it in microseconds."""
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp(MICROSECOND, kind.tz)
+    if pa.types.is_time64(kind):
+        return pa.time64(MICROSECOND)
+    if pa.types.is_duration(kind):
+        return pa.duration(MICROSECOND)
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_in_microseconds(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(kind.key_field, kind.item_field.with_type(_in_microseconds(kind.item_type)))
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_in_microseconds(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_in_microseconds(kind.value_type)))
+    return kind

@@ -1,7 +1,8 @@
-"""Types of the export's columns: those that a user declares, and one type a column however many files there are.
+"""The types of columns: those a user declares, and one for each column over all files.
 
-Two Arrow types under one column make dlt's load fail, and a failed load blocks every later one (measured). So the first
-type of a column stays, and values of another type that it cannot hold go to a variant column, as dlt does for JSON.
+dlt cannot load a column that comes as two Arrow types, and the package that holds it blocks every later run. Files of
+one export do disagree (a jsonl file writes 1 where the next writes 1.5), so each value goes where it loses nothing:
+into its column when it has the same canonical text there, else into the variant column that dlt would make of it.
 """
 
 from __future__ import annotations
@@ -10,156 +11,221 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ometria_source.exceptions import UnreadableFileError
-from ometria_source.export.columns import DECIMAL, INSTANT, JSON_FIELD, TIME, data_type_of, is_json
-from ometria_source.export.keys import canonical_text
+from ometria_source.export.canonical import MICROSECOND, canonical_text, one_array
+from ometria_source.export.columns import JSON_FIELD, is_json
+from ometria_source.export.parsing import ARROW_TYPES, first_unreadable, fitting, parse_text
 
-log = logging.getLogger(__name__)
+# The integers that a double can tell apart from their neighbours.
+_EXACT_DOUBLE = 2**53
 
-DECLARABLE_TYPES: dict[str, pa.DataType] = {
-    "text": pa.string(),
-    "bigint": pa.int64(),
-    "double": pa.float64(),
-    "decimal": DECIMAL,
-    "bool": pa.bool_(),
-    "timestamp": INSTANT,
-    "date": pa.date32(),
-    "time": TIME,
-    "json": pa.string(),
-}
-
-_ZONE = r"[T ].*(Z|[+-]\d{2}(:?\d{2})?)$"
-_DATE_ONLY = r"^\d{4}-\d{2}-\d{2}$"
+log = logging.getLogger("ometria_source")
 
 
 def cast_declared(table: pa.Table, path: str, first_row: int, columns: Mapping[str, str]) -> pa.Table:
-    """Give columns the types that a user declared.
+    """Give columns the types that the user declared.
 
     Args:
-        table: As it was read.
-        path: The file, for errors.
-        first_row: The number of its first row in the file, from 1.
-        columns: dlt data types by column name. A column that the table lacks is added, with nulls.
+        table: As the readers yield it.
+        path: For error messages.
+        first_row: Number of the table's first row in its file; a file's first data row is 1.
+        columns: Data type (dlt's names) by the column's name in the table. A column that the table lacks is
+            added, null.
 
     Returns:
-        The table with these types; empty text is null in a column that is not text.
+        The table; an empty text has become null in every declared type but text.
 
     Raises:
-        UnreadableFileError: A cell does not parse. Gives the row and the column.
+        UnreadableFileError: A cell cannot be read as its declared type. Gives row and column, never the cell.
     """
     for name, data_type in columns.items():
-        target = DECLARABLE_TYPES[data_type]
-        field = pa.field(name, target, metadata=JSON_FIELD if data_type == "json" else None)
-        if name not in table.column_names:
-            table = table.append_column(field, pa.nulls(table.num_rows, target))
+        field = _field(name, data_type)
+        place = table.schema.get_field_index(name)
+        if place < 0:
+            table = table.append_column(field, pa.nulls(table.num_rows, field.type))
             continue
-        column = table[name]
-        try:
-            values = _cast(column, data_type, target)
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
-            row = first_row + _first_that_fails(column, data_type, target)
-            problem = f"row {row:,}, column `{name}`: this cell is no {data_type}"
-            raise UnreadableFileError(path, problem) from None
-        table = table.set_column(table.column_names.index(name), field, values)
+        array = one_array(table.column(place))
+        found = _data_type(table.schema.field(place))
+        if found is None:
+            array = pa.nulls(len(array), field.type)
+        elif found != data_type or array.type != field.type:
+            array = _cast(array, found, path, first_row, name, data_type)
+        table = table.set_column(place, field, array)
     return table
 
 
-def _cast(column: pa.ChunkedArray, data_type: str, target: pa.DataType) -> pa.ChunkedArray:
-    if data_type == "text":
-        return canonical_text(column).cast(target)
-    if not pa.types.is_string(column.type):
-        return canonical_text(column).cast(target) if data_type == "json" else column.cast(target)
-    column = pc.if_else(pc.equal(column, ""), pa.scalar(None, pa.string()), column)
-    if data_type == "json":
-        for text in column.to_pylist():
-            orjson.loads(text or "null")
-    if data_type == "timestamp":
-        at_midnight = pc.binary_join_element_wise(column, "T00:00:00", "")
-        column = pc.if_else(pc.match_substring_regex(column, _DATE_ONLY), at_midnight, column)
-        in_utc = pc.binary_join_element_wise(column, "Z", "")
-        column = pc.if_else(pc.match_substring_regex(column, _ZONE), column, in_utc)
-    return column.cast(target)
-
-
-def _first_that_fails(column: pa.ChunkedArray, data_type: str, target: pa.DataType) -> int:
-    """The place of the first cell that cannot be cast, by halving."""
-    low, high = 0, len(column)
-    while high - low > 1:
-        middle = (low + high) // 2
+def _cast(array: pa.Array, found: str, path: str, first_row: int, name: str, data_type: str) -> pa.Array:
+    same = _standard(array) if found == data_type else None
+    if same is not None:
+        return same
+    row = first_row
+    try:
+        text = canonical_text(array).cast(pa.string())
         try:
-            _cast(column.slice(low, middle - low), data_type, target)
-            low = middle
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError, ValueError):
-            high = middle
-    return low
+            return parse_text(text, data_type)
+        except ValueError:
+            row += first_unreadable(text, data_type)
+    except ValueError:
+        # Bytes that are not text: the column's first row stands for all.
+        pass
+    # Raised outside of the handlers: Arrow's errors quote the cell.
+    raise UnreadableFileError(path, f"row {row}, column `{name}`: this cell cannot be read as {data_type}")
 
 
 class ColumnTypes:
-    """One type for each column of a table, over all files and runs. Files may be read in parallel.
+    """One type a column, over all files of a load and over runs. Safe to share between threads.
 
     Args:
-        known: dlt data types by column name, of the table as it is.
-        normalize: Turns a column's name into the destination's.
+        known: dlt data type by normalised column name: what the destination's table has.
+        normalize: dlt's naming convention for one identifier.
     """
 
     def __init__(self, known: Mapping[str, str], normalize: Callable[[str], str]) -> None:
-        self._types = dict(known)
+        self._types = {name: data_type for name, data_type in known.items() if data_type in ARROW_TYPES}
         self._normalize = normalize
+        self._suffixed: dict[str, str] = {}
         self._lock = threading.Lock()
-        self._reported: set[str] = set()
 
     def conform(self, table: pa.Table) -> pa.Table:
-        """Bring a table's columns to their types.
-
-        Args:
-            table: Of one file.
+        """Bring a table to the types that its columns have so far; a column seen for the first time sets its type.
 
         Returns:
-            The same values. A column whose values its type cannot hold is called `<column>__v_<type>`; one without any
-            value is left out; of two whose names differ only in spelling the second gets a suffix.
+            The same rows under normalised column names, without columns of the null type. A value that its column's
+            type cannot hold unchanged is in `<column>__v_<data type>` instead. Of two columns with one normalised
+            name, the one that is not spelled so gets `_2` behind it.
         """
-        arrays, fields, taken = [], [], set[str]()
-        for field, column in zip(table.schema, table.columns, strict=True):
-            data_type = data_type_of(field)
+        fields: list[pa.Field] = []
+        arrays: list[pa.Array] = []
+        names = self._output_names(table.column_names)
+        taken = set(names.values())
+        for source in table.schema:
+            data_type = _data_type(source)
             if data_type is None:
                 continue
-            name = self._free_name(field.name, taken)
+            name = names[source.name]
+            array = one_array(table.column(source.name))
             with self._lock:
-                known = self._types.setdefault(name, data_type)
-            values = column if known == data_type else _as(column, field, known)
-            if values is None:
-                name, values = f"{name}__v_{data_type}", column
-            taken.add(name)
-            arrays.append(values)
-            is_still_json = is_json(field) and values is column
-            fields.append(pa.field(name, values.type, metadata=JSON_FIELD if is_still_json else None))
-        if not arrays:
-            return table.select([])
+                kept = self._types.setdefault(name, data_type)
+            array, rest = _split(array, data_type, kept)
+            fields.append(_field(name, kept))
+            arrays.append(array)
+            for rest_type, values in rest:
+                variant = self._variant(f"{name}__v_{rest_type}", rest_type, taken)
+                taken.add(variant)
+                fields.append(_field(variant, rest_type))
+                arrays.append(values)
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
-    def _free_name(self, name: str, taken: set[str]) -> str:
-        normal = column = self._normalize(name)
-        number = 1
-        while column in taken:
-            number += 1
-            column = f"{normal}_{number}"
-        if number > 1 and column not in self._reported:
-            self._reported.add(column)
-            log.warning("the column `%s` is kept as `%s`, because `%s` is another column", name, column, normal)
-        return column
+    def _output_names(self, names: list[str]) -> dict[str, str]:
+        """Give each column a normalised name of its own, and the same one in every later file."""
+        normal = {name: self._normalize(name) for name in names}
+        with self._lock:
+            result = {name: self._suffixed[name] for name in names if name in self._suffixed}
+            # A column that already has its normalised name keeps it, wherever it stands.
+            for name in sorted(
+                normal.keys() - result.keys(), key=lambda name: (name != normal[name], names.index(name))
+            ):
+                wanted = normal[name]
+                if wanted not in result.values():
+                    result[name] = wanted
+                    continue
+                result[name] = self._suffixed[name] = _free_name(wanted, {*result.values(), *normal.values()})
+                log.warning(
+                    "Two columns of the export are both `%s` in the destination; one of them is loaded as `%s`.",
+                    wanted,
+                    result[name],
+                )
+        return result
+
+    def _variant(self, wanted: str, data_type: str, taken: set[str]) -> str:
+        with self._lock:
+            others = {name for name, seen in self._types.items() if seen != data_type}
+            name = _free_name(wanted, taken | others)
+            self._types[name] = data_type
+        return name
 
 
-def _as(column: pa.ChunkedArray, field: pa.Field, known: str) -> pa.ChunkedArray | None:
-    """The same values in the type that the column has already; None where that would change them."""
-    if known == "text":
-        return canonical_text(column).cast(pa.string()) if not pa.types.is_binary(field.type) else None
-    if {known, data_type_of(field)} == {"bigint", "double"}:
-        try:
-            return column.cast(DECLARABLE_TYPES[known])
-        except pa.ArrowInvalid:
-            return None
-    return None
+def _free_name(wanted: str, taken: set[str]) -> str:
+    name, number = wanted, 1
+    while name in taken:
+        number += 1
+        name = f"{wanted}_{number}"
+    return name
+
+
+def _split(array: pa.Array, found: str, kept: str) -> tuple[pa.Array, list[tuple[str, pa.Array]]]:
+    """Divide a column into what its type can hold unchanged, and the rest by type: each null where the other is not."""
+    if found == kept:
+        same = _standard(array)
+        if same is not None:
+            return same, []
+    if found == "bigint" and kept == "double" and _exact_as_double(array):
+        return array.cast(pa.float64()), []
+    text = canonical_text(array)
+    if found == "binary" and kept != "binary":
+        text = pa.array([_decoded(cell) for cell in text.to_pylist()], pa.string())
+    fits = fitting(text, kept)
+    left = pc.and_(pc.is_valid(array), pc.is_null(fits))
+    if not pc.any(left).as_py():
+        return fits, []
+    rest = _standard(pc.if_else(left, array, None))
+    if rest is None:
+        # A decimal with more digits than dlt's.
+        return fits, [("text", pc.if_else(left, text, None))]
+    return fits, [(found, rest)]
+
+
+def _standard(array: pa.Array) -> pa.Array | None:
+    """Bring a column to the Arrow type of its data type; None: a value does not fit."""
+    wanted = ARROW_TYPES[_data_type(pa.field("", array.type)) or "text"]
+    if array.type == wanted:
+        return array
+    if pa.types.is_timestamp(wanted):
+        # Without a zone it counts as UTC; with another zone the instant is the same.
+        return array.cast(pa.timestamp(MICROSECOND, array.type.tz), safe=False).cast(wanted)
+    try:
+        return array.cast(wanted)
+    except pa.ArrowInvalid:
+        return None
+
+
+def _exact_as_double(array: pa.Array) -> bool:
+    bounds = pc.min_max(array).as_py()
+    return bounds["min"] is None or -_EXACT_DOUBLE <= bounds["min"] <= bounds["max"] <= _EXACT_DOUBLE
+
+
+def _decoded(cell: bytes | None) -> str | None:
+    try:
+        return None if cell is None else cell.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _field(name: str, data_type: str) -> pa.Field:
+    return pa.field(name, ARROW_TYPES[data_type], metadata=JSON_FIELD if data_type == "json" else None)
+
+
+def _data_type(field: pa.Field) -> str | None:
+    """Tell a column's type by dlt's name; None: no value tells one yet."""
+    kind = field.type
+    if pa.types.is_null(kind):
+        return None
+    if is_json(field):
+        return "json"
+    for matches, data_type in (
+        (pa.types.is_string, "text"),
+        (pa.types.is_integer, "bigint"),
+        (pa.types.is_floating, "double"),
+        (pa.types.is_boolean, "bool"),
+        (pa.types.is_timestamp, "timestamp"),
+        (pa.types.is_date, "date"),
+        (pa.types.is_time, "time"),
+        (pa.types.is_decimal, "decimal"),
+        (pa.types.is_binary, "binary"),
+    ):
+        if matches(kind):
+            return data_type
+    raise TypeError(f"column of Arrow type {kind}, which no reader yields")
