@@ -73,4 +73,4 @@ def as_parquet(content: pa.Table, **settings: Any) -> bytes:
 
 def gzipped(content: bytes) -> bytes:
     """One gzip member."""
-    return gzip.compress(content, mtime=0, mtime=0)
+    return gzip.compress(content, mtime=0)
