@@ -29,6 +29,9 @@ from ometria_source.tables.unsubscribes import unsubscribes_resource
 # Where dlt looks for the settings: `sources.ometria`.
 SECTION = "ometria"
 
+# In requests a second, minutes or days: beyond it there is no meaning, and infinity breaks the arithmetic of dates.
+LARGEST_NUMBER = 36_500
+
 MEMBER_LISTS_FROM = ("auto", "lists", "profiles")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "parquet")
 COLUMN_TYPES = ("text", "bigint", "double", "decimal", "bool", "timestamp", "date", "time", "json")
@@ -136,13 +139,13 @@ def _check_window(start: datetime | None, end: datetime | None) -> None:
 
 
 def _check_positive(setting: str, number: float) -> None:
-    if not number > 0:
-        raise InvalidSettingError(setting, "must be greater than 0.")
+    if not 0 < number < LARGEST_NUMBER:
+        raise InvalidSettingError(setting, f"must be greater than 0 and less than {LARGEST_NUMBER:,}.")
 
 
 def _check_not_negative(setting: str, number: float) -> None:
-    if not number >= 0:
-        raise InvalidSettingError(setting, "must not be negative.")
+    if not 0 <= number < LARGEST_NUMBER:
+        raise InvalidSettingError(setting, f"must not be negative, and less than {LARGEST_NUMBER:,}.")
 
 
 def _check_choice(setting: str, value: str, choices: tuple[str, ...]) -> None:

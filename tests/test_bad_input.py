@@ -26,6 +26,7 @@ def assert_one_sentence(text: str) -> None:
         (["--full-refresh", "--end-date", "2024-02-01"], "--full-refresh"),
         (["--demo", "--dataset", "mine"], "--demo"),
         (["--dataset", "ometria_pipeline"], "--dataset"),
+        (["--dataset", ""], "--dataset"),
         (["--unknown"], "--unknown"),
     ],
 )
@@ -45,6 +46,9 @@ def test_a_bad_flag_is_found_before_anything_is_read(ometria, run, workspace, fl
         ("requests_per_second", "fast"),
         ("patience_minutes", "-1"),
         ("full_scan_days", "-1"),
+        ("full_scan_days", "inf"),
+        ("requests_per_second", "inf"),
+        ("start_date", "2024-02-30"),
         ("file_lag_days", "-0.5"),
         ("member_lists_from", "somewhere"),
         ("file_format", "xlsx"),
@@ -62,6 +66,14 @@ def test_a_bad_value_of_a_setting_is_found_before_anything_is_read(ometria, run,
     assert result.status == 2, result
     assert setting in result.err
     assert_one_sentence(result.err)
+    assert not ometria.requests
+
+
+def test_a_full_refresh_never_replaces_a_table_with_a_piece_of_it(ometria, run, monkeypatch):
+    monkeypatch.setenv("SOURCES__OMETRIA__END_DATE", "2015-01-01")
+    result = run("--full-refresh", "--tables", "unsubscribes")
+    assert result.status == 2
+    assert "end_date" in result.err
     assert not ometria.requests
 
 

@@ -40,7 +40,7 @@ def test_info_trace_and_the_diagram_of_the_relations(ometria, export, load, dlt_
     assert {("member_lists", "lists"), ("member_lists", "profiles"), ("unsubscribes", "profiles")} <= pairs
 
 
-@pytest.mark.parametrize("table", ["unsubscribes", "email_events", "profiles", "member_lists"])
+@pytest.mark.parametrize("table", ["unsubscribes", "email_events", "profiles", "lists", "member_lists"])
 def test_a_dropped_table_is_reloaded_whole_by_the_next_run(
     account, ometria, export, load, warehouse, dlt_command, table
 ):

@@ -123,12 +123,12 @@ def test_without_a_path_members_come_from_one_scan_shared_with_profiles(account,
     truth.assert_members(warehouse, account)
 
 
-def test_members_fail_where_neither_a_path_answers_nor_profiles_carry_lists(ometria, run):
+def test_members_fail_where_neither_a_path_answers_nor_profiles_carry_lists(account, ometria, run, warehouse):
     ometria.behaviour = Behaviour(members_path=None, profiles_carry_lists=False)
     result = run("--tables", "member_lists,lists")
     assert result.status == 1
     assert "member_lists was not loaded" in result.out
-    assert "lists" in result.out
+    truth.assert_lists(warehouse, account)
 
 
 @pytest.mark.slow
@@ -154,12 +154,28 @@ def test_what_the_documentation_leaves_open_changes_no_table(account, ometria, e
     truth.assert_equal(warehouse, account)
 
 
-def test_an_empty_account_gives_empty_tables(account, load, warehouse, monkeypatch):
+def test_new_profiles_at_the_front_are_no_repeat(account, ometria, load, warehouse):
+    """The page after the last one then holds a row that was seen: it has been pushed on."""
+    while len(account.profiles) < 500:
+        account.add_profile()
+    real = account.profiles.ids
+
+    def shifted():
+        return [real()[-1], *real()[:-1]]
+
+    ometria.after_request(2, lambda: (account.add_profile(), setattr(account.profiles, "ids", shifted)))
+    load("--tables", "profiles")
+    assert len(warehouse.rows("profiles")) == 500
+
+
+@pytest.mark.parametrize("way", WAYS_TO_MEMBERS)
+def test_an_empty_account_gives_empty_tables(load, warehouse, monkeypatch, way):
     from ometria_source.simulator import SimulatedAccount, SimulatedOmetria  # noqa: PLC0415
 
     with SimulatedOmetria(SimulatedAccount()) as server:
         monkeypatch.setenv("SOURCES__OMETRIA__API_KEY", server.api_key)
         monkeypatch.setenv("SOURCES__OMETRIA__BASE_URL", server.base_url)
+        monkeypatch.setenv("SOURCES__OMETRIA__MEMBER_LISTS_FROM", way)
         load()
     for table in ("profiles", "lists", "member_lists", "unsubscribes"):
         assert warehouse.rows(table) == []

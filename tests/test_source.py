@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import socket
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import dlt
 import pytest
@@ -167,10 +167,49 @@ def test_a_future_or_unreadable_timestamp_is_loaded_and_never_becomes_the_cursor
     assert rows[ids[2]]["timestamp"] == truth.utc(late["timestamp"])
 
 
-def test_an_earlier_start_date_later_on_is_reported_as_having_no_effect(ometria, load):
-    load("--tables", "unsubscribes", "--start-date", "2025-01-01")
-    assert "has no effect" in load("--tables", "unsubscribes", "--start-date", "2020-01-01").out
-    assert "has no effect" not in load("--tables", "unsubscribes", "--start-date", "2025-01-01").out
+@pytest.mark.parametrize("table", ["unsubscribes", "email_events"])
+def test_another_start_date_later_on_is_reported_as_having_no_effect(ometria, export, load, table):
+    load("--tables", table, "--start-date", "2025-01-01")
+    for other in ("2020-01-01", "2026-11-01"):
+        assert "has no effect" in load("--tables", table, "--start-date", other).out
+    assert "has no effect" not in load("--tables", table, "--start-date", "2025-01-01").out
+    assert "has no effect" not in load("--tables", table).out
+
+
+def test_a_later_start_date_skips_nothing(account, ometria, load, warehouse):
+    account.unsubscribes[:] = [
+        row for row in account.unsubscribes if truth.utc(row["timestamp"]) < days_ago(account, 20)
+    ]
+    load("--tables", "unsubscribes")
+    account.unsubscribe(list(account.profiles)[0], at=days_ago(account, 10))
+    account.unsubscribe(list(account.profiles)[1])
+    load("--tables", "unsubscribes", "--start-date", days_ago(account, 1).isoformat())
+    truth.assert_unsubscribes(warehouse, account)
+
+
+def days_ago(account, days: int) -> datetime:
+    return account.now - timedelta(days=days)
+
+
+def test_a_table_that_began_at_a_start_date_never_reaches_back_before_it(account, ometria, load, warehouse):
+    start = days_ago(account, 1)
+    for _ in range(2):
+        load("--tables", "unsubscribes", "--start-date", start.isoformat())
+        expected = sum(truth.utc(row["timestamp"]) >= start for row in account.unsubscribes)
+        assert len(warehouse.rows("unsubscribes")) == expected
+        account.unsubscribe(list(account.profiles)[0])
+
+
+def test_a_part_that_meets_another_field_overwrites_nothing(account, ometria, load, warehouse):
+    first = list(account.profiles)[0]
+    account.update_profile(
+        first, dates__acquired="odd", phone_number={"number": "+44", "country_code": "GB", "kind": "mobile"}
+    )
+    load("--tables", "profiles")
+    row = next(row for row in warehouse.rows("profiles") if row["profile_id"] == first)
+    assert row["dates__acquired"] == truth.utc(account.profiles[first]["dates"]["acquired"])
+    assert row["dates__acquired_2"] == "odd"
+    assert (row["phone_number"], row["phone_number_country"], row["phone_number__kind"]) == ("+44", "GB", "mobile")
 
 
 @pytest.mark.parametrize(

@@ -56,10 +56,13 @@ def scan(
 
 
 def repeats(page: list[JsonObject], previous: list[JsonObject]) -> bool:
-    """Whether a page is the one before once more, give or take rows that came or went meanwhile."""
+    """Whether a page is the one before once more, give or take rows that came or went meanwhile.
+
+    A few rows of it, pushed on by new ones before them, are no repeat: a repeat has most of the rows of both.
+    """
     before = {identity(row) for row in previous}
     again = sum(identity(row) in before for row in page)
-    return again * 2 > len(page)
+    return again * 2 > max(len(page), len(previous))
 
 
 def identity(row: JsonObject) -> str:

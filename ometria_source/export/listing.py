@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.storages.fsspec_filesystem import FileItemDict
 from dlt.extract import DltResource
@@ -23,6 +23,9 @@ PROBLEMS: dict[type[BaseException], str] = {
     FileNotFoundError: "there is no such bucket or folder",
     PermissionError: "access is denied",
     NoCredentialsError: "there are no credentials",
+    EndpointConnectionError: "its endpoint is out of reach",
+    ConfigurationException: "its configuration is not complete",
+    ValueError: "this kind of URL is not known",
 }
 
 

@@ -13,7 +13,7 @@ from dlt.common.configuration.exceptions import ConfigFieldMissingException, Con
 from dlt.common.typing import TAnyDateTime
 from dlt.extract import DltSource
 
-from ometria_source.exceptions import ConfigurationError, NothingConfiguredError
+from ometria_source.exceptions import ConfigurationError, InvalidSettingError, NothingConfiguredError
 from ometria_source.runner.options import LOGS, PIPELINE_NAME, TABLES, Options, parse_options
 from ometria_source.runner.run import run_tables
 from ometria_source.runner.sentences import sentence
@@ -22,6 +22,9 @@ from ometria_source.source import ometria_source
 
 FAILED = 1
 MISCONFIGURED = 2
+
+# What a shell reports of a program that SIGINT ended.
+INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -50,6 +53,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, FAILED, verbose)
     except ConfigurationException as error:
         return _fail(error, MISCONFIGURED, verbose)
+    except KeyboardInterrupt:
+        print("Interrupted. What was loaded before stays; the next run goes on from there.", file=sys.stderr)
+        return INTERRUPTED
     except Exception as error:  # noqa: BLE001  the last resort of a program
         return _fail(error, FAILED, verbose)
 
@@ -62,6 +68,10 @@ def _load_account(options: Options) -> int:
         if value is not None
     }
     source = ometria_source(**window)
+    if options.full_refresh and _configured()[2]:
+        raise InvalidSettingError(
+            "end_date", "is set, which reads a piece, and --full-refresh replaces whole tables: take one of them away."
+        )
     tables = _tables_to_load(options, source)
     with working_folder(PIPELINE_NAME):
         pipeline = open_pipeline(PIPELINE_NAME, options.destination, options.dataset)
@@ -83,6 +93,8 @@ def _tables_to_load(options: Options, source: DltSource) -> list[str]:
     if not has_key and not has_bucket:
         raise NothingConfiguredError
     tables = [name for name in TABLES if name in LOGS or not (options.end_date or is_backfill)]
+    if is_backfill and not options.end_date:
+        print("`end_date` is configured: this is a backfill of the two logs, and no other table is read.")
     if not has_bucket:
         tables.remove("email_events")
     if not has_key:

@@ -78,14 +78,17 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
             "--demo",
             f"goes with no other flag but --verbose: leave --{flag} out, or leave --demo out to load an account.",
         )
+    for flag, value in (("--destination", flags.destination), ("--dataset", flags.dataset)):
+        if value is not None and not value.strip():
+            raise InvalidSettingError(flag, "names nothing; leave it out for the default.")
     if flags.full_refresh and flags.end_date:
         raise InvalidSettingError(
             "--full-refresh", "replaces whole tables and --end-date reads a piece of them: leave one of them out."
         )
     return Options(
         tables=None if flags.tables is None else _tables(flags.tables),
-        destination=flags.destination or DEFAULT_DESTINATION,
-        dataset=flags.dataset or DEFAULT_DATASET,
+        destination=DEFAULT_DESTINATION if flags.destination is None else flags.destination,
+        dataset=DEFAULT_DATASET if flags.dataset is None else flags.dataset,
         start_date=flags.start_date,
         end_date=flags.end_date,
         full_refresh=flags.full_refresh,

@@ -68,7 +68,7 @@ class RunReport:
                 str(table.metrics.get(REQUESTS, "-")),
                 str(table.metrics.get(RETRIES, "-")),
                 f"{table.seconds:.1f}",
-                "FAILED" if table.error else "ok",
+                "FAILED" if table.error else "NOT LOADED" if self.error else "ok",
             )
             for table in self.tables
         ]

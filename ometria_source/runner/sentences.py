@@ -40,8 +40,10 @@ def sentence(error: BaseException) -> str:
             fields = ", ".join(f"`{name}`" for name in link.fields)
             return f"{link.spec_name} lacks {fields}. Set it in .dlt/secrets.toml or in the environment."
         if isinstance(link, ConfigValueCannotBeCoercedException):
+            hint = " A date is written as 2024-01-31." if link.field_name.endswith("_date") else ""
             return (
-                f"`{link.field_name}` has a value of the wrong type. Correct it in .dlt/config.toml or the environment."
+                f"`{link.field_name}` has a value of the wrong type.{hint} Correct it in .dlt/config.toml or the "
+                "environment."
             )
         if isinstance(link, MissingDependencyException):
             return f"A package is missing: run `pip install {' '.join(link.dependencies)}`."

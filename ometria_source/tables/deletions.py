@@ -48,6 +48,11 @@ def snapshot_merge(key: str) -> TDeleteInsertStrategyDict:
     }
 
 
+def is_id(value: object) -> bool:
+    """Whether a value of the API can be a key: it is there, and it is not the marker."""
+    return value not in (None, "", MARKER)
+
+
 def is_limited() -> bool:
     """Whether the running resource has a limit (`add_limit`): it must then neither remove rows nor move a watermark."""
     return dlt.current.resource().limit is not None

@@ -13,7 +13,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import BinaryIO, cast
 
 import dlt
@@ -32,6 +32,7 @@ from ometria_source.export.manifest import Manifest
 from ometria_source.export.readers import read_tables
 from ometria_source.export.types import ColumnTypes, cast_declared
 from ometria_source.tables.metrics import ROWS_READ
+from ometria_source.tables.watermark import start_of_table
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +41,7 @@ TABLE = "email_events"
 # Before any file of any export: a first load without `start_date` reads them all.
 FIRST_FILE = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
-SECONDS_A_DAY = timedelta(days=1).total_seconds()
+SECONDS_A_DAY = 24 * 60 * 60
 
 COLUMNS: TTableSchemaColumns = {
     "event_key": {
@@ -103,7 +104,7 @@ def email_events_resource(
         end_date: The instant after the last one. With it this is a backfill, which leaves cursor and manifest alone.
         file_lag_days: How long a file may take to appear after its modification time.
     """
-    reading = _Reading(export)
+    reading = _Reading(export, start_date)
     columns = dict(COLUMNS)
     for name, data_type in export.columns.items():
         columns[name] = {"data_type": cast(TDataType, data_type)}
@@ -117,7 +118,7 @@ def email_events_resource(
     # so far in the same run, so that older files read after it would be dropped.
     cursor: dlt.sources.incremental[datetime] = dlt.sources.incremental(
         "_cursor",
-        initial_value=start_date or FIRST_FILE,
+        initial_value=(start_date if end_date else None) or FIRST_FILE,
         end_value=end_date,
         lag=file_lag_days * SECONDS_A_DAY,
         primary_key=(),
@@ -182,8 +183,9 @@ def email_event_files_resource(export: Export) -> DltResource:
 class _Reading:
     """What the files of one run share. Files are read in parallel."""
 
-    def __init__(self, export: Export) -> None:
+    def __init__(self, export: Export, start_date: datetime | None) -> None:
         self._export = export
+        self._start_date = start_date
         self._lock = threading.Lock()
 
     def start(self) -> None:
@@ -196,7 +198,10 @@ class _Reading:
         self._now = datetime.now(timezone.utc)
         resource = dlt.current.source().resources[TABLE]
         cursor = cast(dlt.sources.incremental[datetime], resource.incremental)
-        self._window = (cast(datetime, cursor.start_value), cursor.end_value)
+        start, end = cast(datetime, cursor.start_value), cursor.end_value
+        if end is None:
+            start = max(start, start_of_table(TABLE, dlt.current.resource_state(TABLE), self._start_date, FIRST_FILE))
+        self._window = (start, end)
         self._metrics = resource.custom_metrics
         self._metrics.update(dict.fromkeys((ROWS_READ, "files_read", "files_known", "files_before_window"), 0))
 
@@ -241,25 +246,24 @@ class _Reading:
         if end is not None and modified_at >= end:
             self._count("files_after_window")
             return
-        yield from self._rows(file, modified_at)
+        try:
+            stream = file.open(mode="rb", compression="disable")
+        except FileNotFoundError:
+            log.warning("email_events: %s was deleted after it was listed; it was skipped", file["relative_path"])
+            return
+        with stream:
+            yield from self._rows(file["relative_path"], cast(BinaryIO, stream), modified_at)
         self._count("files_read")
         if manifest is not None:
             with self._lock:
                 manifest.add(file)
 
-    def _rows(self, file: FileItemDict, modified_at: datetime) -> Iterator[TDataItems]:
-        path = file["relative_path"]
+    def _rows(self, path: str, stream: BinaryIO, modified_at: datetime) -> Iterator[TDataItems]:
         rows = 0
-        try:
-            stream = file.open(mode="rb", compression="disable")
-        except FileNotFoundError:
-            log.warning("email_events: %s was deleted after it was listed; it was skipped", path)
-            return
-        with stream:
-            for table in read_tables(path, cast(BinaryIO, stream), self._export.file_format):
-                self._check_key(path, table.column_names)
-                yield self._finish(table, path, modified_at, rows)
-                rows += table.num_rows
+        for table in read_tables(path, stream, self._export.file_format):
+            self._check_key(path, table.column_names)
+            yield self._finish(table, path, modified_at, rows)
+            rows += table.num_rows
         self._count(ROWS_READ, rows)
 
     def _finish(self, table: pa.Table, path: str, modified_at: datetime, rows_before: int) -> TDataItems:

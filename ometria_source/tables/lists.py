@@ -12,7 +12,7 @@ from dlt.extract import DltResource
 from ometria_source.api.client import Account, JsonObject, OmetriaClient
 from ometria_source.api.scan import scan
 from ometria_source.exceptions import UnexpectedAnswerError
-from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, snapshot_merge
+from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_id, is_limited, snapshot_merge
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.rows import RowMapper
 
@@ -54,8 +54,8 @@ def list_pages(client: OmetriaClient) -> Iterator[list[JsonObject]]:
         Pages of lists, each of which has an id.
     """
     for page in scan(client, PATH, ALL_MODES, paged=False):
-        if not all(item.get("id") is not None for item in page):
-            raise UnexpectedAnswerError(PATH, "a list without an `id`")
+        if not all(is_id(item.get("id")) for item in page):
+            raise UnexpectedAnswerError(PATH, "a list without a usable `id`")
         yield page
 
 

@@ -126,8 +126,8 @@ class _Reading:
             yield from self._by_profile()
             return
         lists = [item for page in list_pages(self.client) for item in page]
-        path = find_path(self.client, lists, self.state.get("path"))
-        if path is not None:
+        path = find_path(self.client, lists, self.state.get("path")) if lists else self.state.get("path")
+        if path is not None or not lists:
             yield from self._by_list(lists, path)
         elif source == "auto":
             yield from self._by_profile()
@@ -136,14 +136,14 @@ class _Reading:
                 "/lists/{list_id}/…", 'under no known path with members; set `member_lists_from` to "profiles"'
             )
 
-    def _by_list(self, lists: list[JsonObject], path: str) -> Iterator[list[Pair]]:
+    def _by_list(self, lists: list[JsonObject], path: str | None) -> Iterator[list[Pair]]:
         complete = self.watermark.is_complete_scan_due or self.state.get("read_from") != "lists"
         before: dict[str, str] = {} if complete else self.state["lists"]
         after: dict[str, str] = {}
         for item in lists:
             list_id = str(item["id"])
             content = _content_sign(item)
-            if content is None or before.get(list_id) != content:
+            if path is not None and (content is None or before.get(list_id) != content):
                 yield from self._one_list(item, list_id, path)
             after[list_id] = content or ""
         if self.limited:

@@ -44,7 +44,7 @@ def find_path(client: OmetriaClient, lists: Sequence[JsonObject], remembered: st
             return template
         if verdict == "empty" and empty is None:
             empty = template
-    return empty if not any(size_of(item) for item in lists) else None
+    return empty if all(size_of(item) == 0 for item in lists) else None
 
 
 def _try_path(client: OmetriaClient, template: str, lists: Sequence[JsonObject]) -> str:

@@ -18,6 +18,7 @@ from ometria_source.api.client import JsonObject, OmetriaClient
 from ometria_source.api.scan import scan
 from ometria_source.exceptions import UnexpectedAnswerError
 from ometria_source.settings import PROFILES_LOOKBACK
+from ometria_source.tables.deletions import is_id
 
 PATH = "/profiles"
 
@@ -37,8 +38,8 @@ def profile_pages(client: OmetriaClient, since: datetime | None) -> Iterator[lis
     """
     params = {} if since is None else {"updateSince": (since - PROFILES_LOOKBACK).date().isoformat()}
     for page in scan(client, PATH, params):
-        if not all(profile.get("id") for profile in page):
-            raise UnexpectedAnswerError(PATH, "a profile without an `id`")
+        if not all(is_id(profile.get("id")) for profile in page):
+            raise UnexpectedAnswerError(PATH, "a profile without a usable `id`")
         yield page
 
 

@@ -23,6 +23,9 @@ RENAMES = {"id": "profile_id", "name": "customer_name", "firstname": "first_name
 # Objects whose fields become columns of their own (Ometria docs: Profiles API).
 FLATTENED = ("dates", "stats")
 
+# The two forms of a phone number are one text, or its parts (seen in a public client's model).
+PHONE_PARTS = {"number": "phone_number", "country_code": "phone_number_country"}
+
 COLUMNS: TTableSchemaColumns = {
     "profile_id": {"data_type": "text", "nullable": False, "description": "Ometria's id of this person."},
     "email": {"data_type": "text", "description": "E-mail address. Not unique: older profiles can share one."},
@@ -158,23 +161,33 @@ class ProfileMapper:
         """
         row = self._mapper.row(flat(profile))
         row["profile_id"] = str(row["profile_id"])
-        phone = row.get("phone_number")
-        if isinstance(phone, dict):
-            row["phone_number"] = phone.get("number")
-            row["phone_number_country"] = phone.get("country_code")
         if row.get("country") is None and "country_id" in row:
             row["country"] = row.pop("country_id")
         return row
 
 
 def flat(profile: JsonObject) -> JsonObject:
-    """The profile with the fields of `dates` and `stats` beside the others, as `dates__acquired` and so on."""
-    fields: dict[str, Any] = {}
-    for name, value in profile.items():
-        if name in FLATTENED and isinstance(value, dict):
-            for part, inner in value.items():
-                instant = read_instant(inner) if name == "dates" else None
-                fields[f"{name}__{part}"] = inner if instant is None else instant
-        elif name not in FLATTENED or value is not None:
-            fields[name] = value
-    return fields
+    """The profile with the parts of `dates`, `stats` and a structured `phone_number` beside the other fields.
+
+    Args:
+        profile: As the API gave it.
+
+    Returns:
+        Fields such as `dates__acquired`. A part that meets another field keeps its place, and the field gets a suffix.
+    """
+    parts: dict[str, Any] = {}
+    for name in FLATTENED:
+        if isinstance(profile.get(name), dict):
+            parts.update({f"{name}__{part}": value for part, value in profile[name].items()})
+    phone = profile.get("phone_number")
+    if isinstance(phone, dict):
+        parts.update({PHONE_PARTS.get(part, f"phone_number__{part}"): value for part, value in phone.items()})
+    for name, value in parts.items():
+        if name.startswith("dates__") and (instant := read_instant(value)) is not None:
+            parts[name] = instant
+    rest = {
+        (f"{name}_2" if name in parts else name): value
+        for name, value in profile.items()
+        if not (name in (*FLATTENED, "phone_number") and (value is None or isinstance(value, dict)))
+    }
+    return parts | rest

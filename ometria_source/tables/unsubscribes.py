@@ -20,6 +20,7 @@ from ometria_source.settings import FIRST_UNSUBSCRIBE, UNSUBSCRIBES_LAG
 from ometria_source.tables.deletions import is_limited
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.rows import Row, RowMapper, read_instant
+from ometria_source.tables.watermark import start_of_table
 
 log = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def unsubscribes_resource(account: Account, start_date: datetime | None, end_dat
     def unsubscribes(
         cursor: dlt.sources.incremental[datetime] = dlt.sources.incremental(
             "_cursor",
-            initial_value=start_date or FIRST_UNSUBSCRIBE,
+            initial_value=(start_date if end_date else None) or FIRST_UNSUBSCRIBE,
             end_value=end_date,
             lag=LAG_SECONDS,
             primary_key=(),
@@ -105,8 +106,11 @@ def unsubscribes_resource(account: Account, start_date: datetime | None, end_dat
         now = datetime.now(timezone.utc)
         client = account.client("unsubscribes")
         first = cast(datetime, cursor.start_value)
-        if start_date and not end_date:
-            _report_ineffective_start(start_date)
+        if end_date is None:
+            state = dlt.current.resource_state()
+            # a limited run leaves no trace in the state
+            state = dict(state) if is_limited() else state
+            first = max(first, start_of_table("unsubscribes", state, start_date, FIRST_UNSUBSCRIBE))
         mapper = RowMapper("unsubscribes", COLUMNS, {}, derived=("unsubscribe_id", "_cursor"))
         limited, without_cursor = is_limited(), 0
         last_window: set[str] = set()
@@ -166,14 +170,3 @@ def _is_within(row: Row, first: datetime, end: datetime | None) -> bool:
     """Whether a row belongs to the window; one whose timestamp cannot be read belongs to any."""
     instant = row.get("timestamp")
     return not isinstance(instant, datetime) or (first <= instant and (end is None or instant < end))
-
-
-def _report_ineffective_start(start_date: datetime) -> None:
-    """Say that the first load has fixed where the table starts."""
-    began = dlt.current.resource_state().setdefault("start_date", start_date.isoformat())
-    if start_date < datetime.fromisoformat(began):
-        log.warning(
-            "unsubscribes: `start_date` is earlier than that of the first load (%s) and has no effect; load the time "
-            "before with `end_date` as a backfill, or all of it with `--full-refresh`",
-            began,
-        )

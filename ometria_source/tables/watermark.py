@@ -6,8 +6,11 @@ last scan that finished. It is kept in dlt's state, which is stored together wit
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta, timezone
 from typing import Any
+
+log = logging.getLogger(__name__)
 
 # A daily schedule starts some seconds earlier or later each day: without this slack, every other day would be skipped.
 SCHEDULE_JITTER = timedelta(minutes=30)
@@ -44,3 +47,25 @@ class Watermark:
         self._state["scan_started"] = started.isoformat()
         if complete:
             self._state["complete_scan_started"] = started.isoformat()
+
+
+def start_of_table(table: str, state: dict[str, Any], start_date: datetime | None, earliest: datetime) -> datetime:
+    """Where a log begins: the first load decides it, and a `start_date` that differs later on has no effect.
+
+    dlt would take a later one for the new cursor, and so skip what lies between.
+
+    Args:
+        table: Its name, for the notice.
+        state: Its resource state, where the start is kept.
+        start_date: The setting.
+        earliest: The start where there is no such setting.
+    """
+    began = datetime.fromisoformat(state.setdefault("start_date", (start_date or earliest).isoformat()))
+    if start_date is not None and start_date != began:
+        log.warning(
+            "%s: `start_date` differs from that of the first load (%s) and has no effect; load another stretch of time "
+            "with `end_date` as a backfill, or all of it anew with `--full-refresh`",
+            table,
+            began.isoformat(),
+        )
+    return began
