@@ -103,5 +103,5 @@ def _known_place(pipeline_name: str) -> list[str]:
 def _forget(pipeline_name: str) -> None:
     folder = Path(get_dlt_pipelines_dir()) / pipeline_name
     if folder.exists():
-        log.info("The local state belongs to another place; it is restored from the one named now")
+        log.warning("The local state belongs to another destination or dataset; it is restored from the one named now")
         shutil.rmtree(folder)

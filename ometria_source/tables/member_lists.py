@@ -2,8 +2,7 @@
 
 Ometria documents no path to the members of a list, so there are two ways to know them: list by list, where a path
 answers (`member_paths`), or from the `lists` that each profile carries. A staged marker says what was read whole, and
-so replaces
-it: (list, *) one list, (*, profile) one profile, (*, *) everything.
+so is replaced: (list, *) one list, (*, profile) one profile, (*, *) everything.
 """
 
 from __future__ import annotations
