@@ -53,6 +53,24 @@ def test_no_database_inherits_the_watermark_of_another(
 
 
 @pytest.mark.slow
+def test_no_destination_inherits_the_watermark_of_another(
+    account, ometria, export, load, warehouse, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("DESTINATION__ELSEWHERE__DESTINATION_TYPE", "duckdb")
+    monkeypatch.setenv("DESTINATION__ELSEWHERE__CREDENTIALS", str(tmp_path / "elsewhere.duckdb"))
+    load()
+    load("--destination", "elsewhere")
+    truth.assert_equal(Warehouse(tmp_path / "elsewhere.duckdb"), account)
+    account.unsubscribe(list(account.profiles)[0])
+    account.add_events(3)
+    account.write_export(export)
+    load("--destination", "elsewhere")
+    load()
+    truth.assert_equal(warehouse, account)
+    truth.assert_equal(Warehouse(tmp_path / "elsewhere.duckdb"), account)
+
+
+@pytest.mark.slow
 def test_a_run_in_another_folder_loads_into_that_folder(account, ometria, export, load, tmp_path, monkeypatch):
     load()
     elsewhere = tmp_path / "elsewhere"

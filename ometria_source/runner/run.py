@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import dlt
+from dlt.common.destination import TLoaderFileFormat
 from dlt.common.pipeline import LoadInfo
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -78,7 +79,7 @@ def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh:
         try:
             pipeline.extract(
                 selected,
-                loader_file_format="parquet" if pipeline.destination.destination_name in PARQUET_DESTINATIONS else None,
+                loader_file_format=_file_format(pipeline),
                 refresh="drop_resources" if full_refresh else None,
             )
         except PipelineStepFailed as error:
@@ -87,6 +88,12 @@ def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh:
     table.seconds = time.monotonic() - began
     table.metrics = dict(selected.resources[name].custom_metrics)
     return table
+
+
+def _file_format(pipeline: dlt.Pipeline) -> TLoaderFileFormat | None:
+    """Parquet where it is faster; None: the destination's default."""
+    kind = pipeline.destination.destination_type.rsplit(".", 1)[-1]
+    return "parquet" if kind in PARQUET_DESTINATIONS else None
 
 
 @contextmanager
