@@ -66,6 +66,7 @@ def read_compressed_parquet(path: str, pieces: Iterator[bytes]) -> Iterator[pa.T
         for piece in pieces:
             unpacked.write(piece)
         unpacked.seek(0)
+        # a file in all but the name: typeshed does not call it a BinaryIO
         yield from read_parquet(path, unpacked)  # type: ignore[arg-type]
 
 

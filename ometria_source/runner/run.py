@@ -130,6 +130,7 @@ def _count(pipeline: dlt.Pipeline, name: str) -> int | None:
     """The rows that a table holds now; None where it does not exist yet or cannot be counted."""
     try:
         with pipeline.sql_client() as client:
+            # dlt quotes the name, which is one of our tables
             rows = client.execute_sql(f"SELECT COUNT(*) FROM {client.make_qualified_table_name(name)}")  # noqa: S608
             return int(rows[0][0]) if rows else None
     except Exception as error:  # noqa: BLE001  counting is a courtesy: everything is loaded by now

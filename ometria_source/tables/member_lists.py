@@ -37,6 +37,7 @@ COLUMNS: TTableSchemaColumns = {
     "profile_id": {"data_type": "text", "nullable": False, "description": "A profile that is in the list."},
 }
 
+# Put together from constants of ours only, hence the silenced warning about SQL in strings.
 MERGE: TDeleteInsertStrategyDict = {
     "disposition": "merge",
     "strategy": "delete-insert",
