@@ -11,6 +11,10 @@ DEFAULT_BASE_URL = "https://api.ometria.com/v2"
 # some plans. A quarter is left to the account's other integrations: hence the setting `requests_per_second`.
 DEFAULT_REQUESTS_PER_SECOND = 3.0
 
+# Requests and seconds of the endpoints with a limit of their own, by the start of their paths (Ometria docs: Data API
+# introduction, GDPR API): reading the requests for erasure counts against these, not against the account's rate.
+ENDPOINT_LIMITS = {"/data-deletion-requests": (6.0, 60.0)}
+
 # The largest page that Ometria documents (Ometria docs: Profiles API).
 PAGE_LIMIT = 250
 

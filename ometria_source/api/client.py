@@ -13,16 +13,22 @@ import hashlib
 import json
 import logging
 import re
+import threading
+import time
 from dataclasses import dataclass, field
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import urlsplit
 
 import requests
+import urllib3
 from dlt.sources.helpers.rest_client.auth import APIKeyAuth
-from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type, stop_after_delay
-from tenacity.wait import wait_exponential, wait_random
+from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_type
+from tenacity.nap import sleep_using_event
+from tenacity.wait import wait_base, wait_exponential, wait_random
 
-from ometria_source.api.pacing import shared_pacer
+from ometria_source.api.flight import Attempt, Flight, FlightAdapter, keep_queries_out_of_logs
+from ometria_source.api.pacing import CalledOffError, Pacer, shared_pacer
 from ometria_source.api.retry_after import seconds_to_wait
 from ometria_source.exceptions import (
     AccessDeniedError,
@@ -32,6 +38,7 @@ from ometria_source.exceptions import (
     UnavailableError,
     UnexpectedAnswerError,
 )
+from ometria_source.settings import ENDPOINT_LIMITS
 
 JsonObject = dict[str, Any]
 
@@ -41,9 +48,19 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 10
 READ_TIMEOUT = 60
 
+# Seconds that a whole answer may take, however steadily it drips. A page of 250 profiles is about a quarter of a
+# megabyte, which even 50 kbit/s carry in less. A guess.
+LONGEST_ANSWER = 120
+
 # Seconds between two attempts, doubled each time and blurred a little, so that parallel runs spread out.
 FIRST_WAIT = 0.25
 LONGEST_WAIT = 60
+
+# Attempts at a path that is a guess, before what it answers is taken for its answer and not for a fault. A guess.
+PROBE_ATTEMPTS = 4
+
+# Connections to keep open: as many as pages can be in flight (`scan.MOST_PAGES_AHEAD`).
+CONNECTIONS = 32
 
 # Request Timeout, Too Early, Too Many Requests: like any 5xx, these say "again, later" (RFC 9110, 8470, 6585).
 PASSING_STATUSES = frozenset({408, 425, 429})
@@ -61,6 +78,10 @@ class _PassingError(Exception):
     def __init__(self, fault: str, wait: float | None = None) -> None:
         super().__init__(fault)
         self.wait = wait
+
+
+class _NoListError(_PassingError):
+    """The answer is not a JSON list of objects."""
 
 
 @dataclass(frozen=True)
@@ -110,32 +131,43 @@ class Account:
 
 
 class OmetriaClient:
-    """Reads lists from the Data API. Counts its requests and retries.
+    """Reads lists from the Data API, from as many threads as like. Counts its requests and retries.
 
     Attributes:
-        requests: Attempts sent so far.
-        retries: Those of them that repeated a failed one.
+        requests_per_second: The pace of all requests to this account.
+        requests: Requests sent so far.
+        retries: Attempts that repeated a failed one.
     """
 
     def __init__(self, base_url: str, api_key: str, requests_per_second: float, patience_minutes: float) -> None:
+        self.requests_per_second = requests_per_second
         self.requests = 0
         self.retries = 0
         self._base_url = base_url.rstrip("/")
         self._patience_minutes = patience_minutes
-        account = hashlib.sha256(f"{self._base_url} {api_key}".encode()).hexdigest()
-        self._pacer = shared_pacer(account, requests_per_second)
+        self._account = hashlib.sha256(f"{self._base_url} {api_key}".encode()).hexdigest()
+        self._counting = threading.Lock()
         self._session = requests.Session()
         self._session.auth = APIKeyAuth(name="X-Ometria-Auth", api_key=api_key, location="header")
         self._session.headers["Accept"] = "application/json"
+        self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        adapter = FlightAdapter(pool_maxsize=CONNECTIONS)
+        self._session.mount("https://", adapter)
+        self._session.mount("http://", adapter)
+        keep_queries_out_of_logs()
         self._backoff = wait_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT) + wait_random(0, FIRST_WAIT)
 
-    def get(self, path: str, params: dict[str, str | int], *, probe: bool = False) -> list[JsonObject]:
+    def get(
+        self, path: str, params: dict[str, str | int], *, probe: bool = False, flight: Flight | None = None
+    ) -> list[JsonObject]:
         """Get one list.
 
         Args:
             path: Below `base_url`, beginning with a slash, percent-encoded.
             params: The query.
-            probe: Whether the path itself is a guess: an answer that is no list then fails at once.
+            probe: Whether the path itself is a guess: it is soon given up when it answers with something else than a
+                list.
+            flight: The handle by which another thread may call the request off.
 
         Returns:
             The objects in the order in which they came.
@@ -145,78 +177,121 @@ class OmetriaClient:
             NotFoundError: Status 404.
             UnexpectedAnswerError: A redirect, another status that no retry can mend, or (`probe`) no list.
             UnavailableError: No usable answer while patience lasted.
+            CalledOffError: Whoever holds the flight has called it off.
         """
+        errand = _Errand(path, params, flight or Flight(), self._pacer(path), self._patience_minutes * 60, probe)
         attempts = Retrying(
             retry=retry_if_exception_type(_PassingError),
-            stop=stop_after_delay(self._patience_minutes * 60),
-            wait=self._wait,
+            stop=errand.is_over,
+            wait=lambda attempt: errand.pause(attempt, self._backoff),
+            sleep=sleep_using_event(errand.flight.called_off),
             before_sleep=lambda attempt: self._note_retry(path, attempt),
         )
         try:
-            return attempts(self._attempt, path, params, probe)
+            return attempts(self._attempt, errand)
         except RetryError as error:
             fault = error.last_attempt.exception()
+            if probe and isinstance(fault, _NoListError):
+                raise UnexpectedAnswerError(path, "something other than a JSON list of objects") from None
             raise UnavailableError(
                 path, str(fault), error.last_attempt.attempt_number, self._patience_minutes
             ) from None
 
-    def _wait(self, attempt: RetryCallState) -> float:
-        """As told by the server, else with growing pauses; never past the end of patience."""
-        fault = attempt.outcome.exception() if attempt.outcome else None
-        told = fault.wait if isinstance(fault, _PassingError) else None
-        left = self._patience_minutes * 60 - (attempt.seconds_since_start or 0)
-        return max(0.0, min(self._backoff(attempt) if told is None else told, left))
+    def _pacer(self, path: str) -> Pacer:
+        for prefix, (requests_allowed, seconds) in ENDPOINT_LIMITS.items():
+            if path.startswith(prefix):
+                return shared_pacer(f"{self._account} {prefix}", requests_allowed, seconds)
+        return shared_pacer(self._account, self.requests_per_second)
 
     def _note_retry(self, path: str, attempt: RetryCallState) -> None:
-        self.retries += 1
+        with self._counting:
+            self.retries += 1
         fault = attempt.outcome.exception() if attempt.outcome else None
         log.info("%s: %s; attempt %d in %.1f s", path, fault, attempt.attempt_number + 1, attempt.upcoming_sleep)
 
-    def _attempt(self, path: str, params: dict[str, str | int], probe: bool) -> list[JsonObject]:
-        self._pacer.wait_for_turn()
-        self.requests += 1
-        try:
-            response = self._session.get(
-                self._base_url + path, params=params, timeout=(CONNECT_TIMEOUT, READ_TIMEOUT), allow_redirects=False
-            )
-        except requests.RequestException as error:
-            # the error's own text holds the URL with its query
-            raise _PassingError(f"no answer: {type(error).__name__}") from None
+    def _attempt(self, errand: _Errand) -> list[JsonObject]:
+        errand.attempt_began = time.monotonic()
+        with Attempt(errand.flight, errand.pacer, LONGEST_ANSWER) as attempt:
+            try:
+                response = self._session.get(
+                    self._base_url + errand.path,
+                    params=errand.params,
+                    timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
+                    allow_redirects=False,
+                )
+            except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
+                if errand.flight.called_off.is_set():
+                    raise CalledOffError from None
+                # the error's own text holds the URL with its query
+                what = "it took too long" if attempt.overdue else type(error).__name__
+                raise _PassingError(f"no answer: {what}") from None
+            finally:
+                if attempt.left_at is not None:
+                    with self._counting:
+                        self.requests += 1
+        told = seconds_to_wait(response.headers.get("Retry-After"))
         if response.status_code == 429:
-            told = seconds_to_wait(response.headers.get("Retry-After"))
             # a turn that lies beyond the end of patience would outlast it
-            self._pacer.slow_down(min(told or 0, self._patience_minutes * 60))
-            raise _PassingError("status 429", told)
-        _check_status(path, response.status_code)
-        try:
-            rows = _json(response.content)
-        except (ValueError, RecursionError):
-            rows = None
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-            if probe:
-                raise UnexpectedAnswerError(path, "something other than a JSON list of objects", response.status_code)
-            raise _PassingError("the answer is not a JSON list of objects")
-        self._pacer.recover()
+            errand.pacer.slow_down(attempt.left_at or 0, min(told or 0, errand.patience))
+        _check_status(errand.path, response.status_code, told)
+        rows = _rows(response.content)
+        errand.pacer.recover()
         return rows
 
 
-def _check_status(path: str, status: int) -> None:
+@dataclass
+class _Errand:
+    """One call of `get`, from its first attempt to its last."""
+
+    path: str
+    params: dict[str, str | int]
+    flight: Flight
+    pacer: Pacer
+    patience: float
+    probe: bool
+    attempt_began: float = 0.0
+    began: float = field(default_factory=time.monotonic)
+
+    def is_over(self, attempt: RetryCallState) -> bool:
+        """Whether there is no sense in another attempt.
+
+        The last one begins when patience has ended: one that began before may have hung in an outage that is over.
+        """
+        fault = attempt.outcome.exception() if attempt.outcome else None
+        if self.probe and isinstance(fault, _NoListError) and attempt.attempt_number >= PROBE_ATTEMPTS:
+            return True
+        return self.attempt_began - self.began >= self.patience
+
+    def pause(self, attempt: RetryCallState, backoff: wait_base) -> float:
+        """As told by the server, else growing; never past the end of patience."""
+        fault = attempt.outcome.exception() if attempt.outcome else None
+        told = fault.wait if isinstance(fault, _PassingError) else None
+        left = self.began + self.patience - time.monotonic()
+        return max(0.0, min(backoff(attempt) if told is None else told, left))
+
+
+def _check_status(path: str, status: int, told: float | None) -> None:
     if status in (401, 403):
         raise AccessDeniedError(path, status)
     if status == 404:
         raise NotFoundError(path)
     if status in PASSING_STATUSES or status >= 500:
-        raise _PassingError(f"status {status}")
+        raise _PassingError(f"status {status}", told)
     if 300 <= status < 400:
         raise UnexpectedAnswerError(path, f"a redirect (status {status}), which is never followed with the key", status)
     if status >= 400:
         raise UnexpectedAnswerError(path, f"status {status}", status)
 
 
-def _json(body: bytes) -> object:
-    """The body as JSON. Half a surrogate pair, which no database takes, becomes U+FFFD."""
-    value = json.loads(body)
-    if SURROGATE.search(body):
-        text = json.dumps(value, ensure_ascii=False)
-        value = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-    return value
+def _rows(body: bytes) -> list[JsonObject]:
+    """The objects of the body. Half a surrogate pair, which no database takes, becomes U+FFFD."""
+    try:
+        rows = json.loads(body)
+        if SURROGATE.search(body):
+            text = json.dumps(rows, ensure_ascii=False)
+            rows = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    except (ValueError, RecursionError):
+        rows = None
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise _NoListError("the answer is not a JSON list of objects")
+    return rows

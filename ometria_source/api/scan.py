@@ -1,20 +1,48 @@
-"""Offset scan: read a whole collection page by page.
+"""Offset scan: read a whole collection page by page, and know that no row was skipped.
 
-Ometria pages by `limit` and `offset`, promises no total, and ends a collection with an empty page; a short page means
-nothing (the only working public reader goes on until a page is empty). So a scan advances by what arrived, and ends at
-an empty page only. Where paging is not documented, the server may ignore `offset` and answer the same again: that is
-the whole collection, unless its length looks like a page's.
+Ometria offers no cursor and no snapshot. A row that is deleted while a scan runs moves every later row one place to the
+left, past the scan. So neighbouring pages share a row. A page counts as linked when its first row was seen before: then
+nothing lies between it and what was read, because what precedes a seen row was read with it or before it. When the
+first row was not seen, the scan steps back until it finds a page that is linked.
+
+A short page means nothing, so the end is an empty page; and that end is believed only if the last row is found in its
+old place before and after it, or else a row that moved past the end in between would be lost.
+
+What is shown with this, in `tests/api/test_offset_scan.py`: every row that is there during the whole scan is returned,
+once, and the scan ends, as long as the others keep their order and one of two things holds. Either no answer has a
+single row while there are two to give: then rows may come and go anywhere. Or new rows come at the end only, which is
+what Ometria's default order promises (by internal id, ascending; Ometria docs: Data API introduction).
 
 Knows nothing of tables: what a row means is its caller's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Callable, Iterator, Mapping
 
+from ometria_source.api.ahead import Page, PagesAhead
 from ometria_source.api.client import JsonObject, OmetriaClient
+from ometria_source.api.flight import Flight
+from ometria_source.api.seen import SeenIds
 from ometria_source.exceptions import IncompleteScanError
 from ometria_source.settings import PAGE_LIMIT, UNASKED_PAGE_LIMIT
+
+# Pages are asked for this many seconds ahead, as the pace counts them: enough for three seconds of latency while a gap
+# takes another three to be mended. Beyond 32 pages (of about a megabyte, unpacked) memory would matter more.
+SECONDS_AHEAD = 8
+MOST_PAGES_AHEAD = 32
+
+# Answers that must repeat themselves before a server is held to ignore `offset`. Rows that come in at the front between
+# two requests can make one answer look like another; so many times in a row they cannot but by design. Where paging is
+# not documented, a server that ignores it is the rule and not a fault, and the first repeat is believed.
+REPEATS_OF_PAGED = 10
+REPEATS_OF_UNPAGED = 1
+
+
+def identity(row: JsonObject) -> str:
+    """What tells a row from its neighbours: its id where it has one."""
+    return repr(row.get("id", row))
 
 
 def scan(
@@ -24,7 +52,8 @@ def scan(
     *,
     paged: bool = True,
     page_limit: int = PAGE_LIMIT,
-) -> Iterator[list[JsonObject]]:
+    identify: Callable[[JsonObject], str] = identity,
+) -> Iterator[Page]:
     """Read a collection to its end.
 
     Args:
@@ -33,38 +62,183 @@ def scan(
         params: The query besides `limit` and `offset`.
         paged: Whether paging is documented for this path. If not, a repeated answer counts as the whole collection.
         page_limit: Rows to ask for at a time.
+        identify: What no two rows of the collection have in common.
 
     Yields:
-        Pages that hold at least one row, in the server's order.
+        Lists of at least one row, in the server's order. No row comes twice.
 
     Raises:
         IncompleteScanError: The server repeats itself, and what it gave cannot be known to be whole.
         OmetriaError: As `OmetriaClient.get`.
     """
-    offset = 0
-    previous: list[JsonObject] = []
-    while page := client.get(path, {**(params or {}), "limit": page_limit, "offset": offset}):
-        if repeats(page, previous):
-            if paged:
-                raise IncompleteScanError(path, "gives the same rows for every `offset`")
-            if offset in (UNASKED_PAGE_LIMIT, page_limit):
-                raise IncompleteScanError(path, f"gives the same {offset} rows for every `offset`, which looks cut")
-            return
-        yield page
-        offset += len(page)
-        previous = page
+    reading = OffsetScan(client, path, params, paged=paged, page_limit=page_limit, identify=identify)
+    yield from reading.pages()
+    if reading.repeated is None:
+        return
+    if paged or not reading.is_unpaged:
+        raise IncompleteScanError(path, "gives the same rows for different values of `offset`")
+    if reading.repeated in (UNASKED_PAGE_LIMIT, page_limit):
+        raise IncompleteScanError(path, f"gives the same {reading.repeated} rows for every `offset`, which looks cut")
 
 
-def repeats(page: list[JsonObject], previous: list[JsonObject]) -> bool:
-    """Whether a page is the one before once more, give or take rows that came or went meanwhile.
+class OffsetScan:
+    """One reading of a collection. The arguments are those of `scan`.
 
-    A few rows of it, pushed on by new ones before them, are no repeat: a repeat has most of the rows of both.
+    Attributes:
+        repeated: The number of rows in the answer that the server gave again and again; None: it did not repeat itself.
+        is_unpaged: Whether that was its first answer too: `offset` means nothing to this server.
     """
-    before = {identity(row) for row in previous}
-    again = sum(identity(row) in before for row in page)
-    return again * 2 > max(len(page), len(previous))
 
+    def __init__(
+        self,
+        client: OmetriaClient,
+        path: str,
+        params: Mapping[str, str | int] | None = None,
+        *,
+        paged: bool = True,
+        page_limit: int = PAGE_LIMIT,
+        identify: Callable[[JsonObject], str] = identity,
+    ) -> None:
+        self.repeated: int | None = None
+        self.is_unpaged = False
+        self._client = client
+        self._path = path
+        self._params = dict(params or {})
+        self._paged = paged
+        self._page_limit = page_limit
+        self._identify = identify
+        self._most_ahead = min(MOST_PAGES_AHEAD, math.ceil(SECONDS_AHEAD * client.requests_per_second))
+        self._seen = SeenIds()
+        self._ahead: PagesAhead | None = None
+        self._held: tuple[int, Page] | None = None
+        self._first: Page = []
+        self._full = page_limit
+        self._offset_is_honoured = paged
+        self._short_pages_go_on = False
+        # the last row of the last linked page, the place after it, and the furthest such place so far
+        self._anchor: str | None = None
+        self._end = self._furthest = 0
 
-def identity(row: JsonObject) -> str:
-    """What tells a row from its neighbours: its id where it has one."""
-    return repr(row.get("id", row))
+    def pages(self) -> Iterator[Page]:
+        """Read the collection; to be called once.
+
+        Yields:
+            As `scan`.
+
+        Raises:
+            OmetriaError: As `OmetriaClient.get`.
+        """
+        try:
+            offset, page = 0, self._get(0)
+            self._first = page
+            while True:
+                is_new_ground = offset > 0 and offset >= self._furthest - 1 and not self._is_anchor_alone(page)
+                fresh = self._take_in(offset, page)
+                if fresh:
+                    yield fresh
+                elif page and is_new_ground and self._repeats(offset, page):
+                    return
+                linked = self._next(len(page)) if self._end else None
+                if linked is None:
+                    return
+                offset, page = linked
+        finally:
+            self._drop_ahead()
+            self._seen.close()
+
+    def _get(self, offset: int, flight: Flight | None = None) -> Page:
+        return self._client.get(
+            self._path, {**self._params, "limit": self._page_limit, "offset": offset}, flight=flight
+        )
+
+    def _take_in(self, offset: int, page: Page) -> Page:
+        """Note a linked page; return those of its rows that were not seen before."""
+        ids = [self._identify(row) for row in page]
+        fresh = [row for row, is_new in zip(page, self._seen.add(ids), strict=True) if is_new]
+        if fresh and offset and ids[0] == self._anchor:
+            self._offset_is_honoured = True
+        if len(page) > self._full:
+            self._full = len(page)
+            self._drop_ahead()
+        self._anchor = ids[-1] if ids else None
+        self._end = offset + len(page)
+        self._furthest = max(self._furthest, self._end)
+        return fresh
+
+    def _is_linked(self, offset: int, page: Page) -> bool:
+        return offset == 0 or (bool(page) and self._identify(page[0]) in self._seen)
+
+    def _is_anchor_alone(self, page: Page) -> bool:
+        return len(page) == 1 and self._identify(page[0]) == self._anchor
+
+    def _next(self, rows: int) -> tuple[int, Page] | None:
+        """The next linked page and its offset, given how many rows the last one had; None at the end."""
+        held, self._held = self._held, None
+        if held is not None and self._is_linked(*held):
+            return held
+        if self._ahead is None and 1 < rows == self._full and self._offset_is_honoured and not self._short_pages_go_on:
+            self._ahead = PagesAhead(self._get, self._end - 1, self._full - 1, self._full, self._most_ahead)
+        ahead = self._ahead.take() if self._ahead else None
+        if ahead is not None:
+            if self._is_linked(*ahead):
+                return ahead
+            if ahead[1]:
+                # what lies before it is missing; once that has been read, it may be of use
+                self._held = ahead
+                return self._mend(ahead[0])
+        self._drop_ahead()
+        if ahead is None and rows > 1 and (rows == self._full or self._short_pages_go_on) and self._offset_is_honoured:
+            offset = self._end - 1
+            page = self._get(offset)
+            return (offset, page) if self._is_linked(offset, page) else self._mend(offset)
+        return self._around_the_end(rows)
+
+    def _around_the_end(self, rows: int) -> tuple[int, Page] | None:
+        """Ask for what follows the last row, and then whether that row is still in its place; None at the end."""
+        end, last = self._end, self._end - 1
+        tail = self._get(end)
+        if tail and all(self._identify(row) in self._seen for row in tail) and self._repeats(end, tail):
+            return None
+        check = self._get(last)
+        if (tail or len(check) > 1) and rows < self._full:
+            if end == rows:
+                # the first page: the server gives no larger ones
+                self._full = rows
+            else:
+                self._short_pages_go_on = True
+        if not self._is_linked(last, check):
+            return self._mend(last)
+        if not self._is_anchor_alone(check):
+            return last, check
+        return (end, tail) if tail else None
+
+    def _mend(self, offset: int) -> tuple[int, Page]:
+        """A linked page from before a page that is not: the collection has moved, or a short page has left a gap."""
+        step = max(self._full - 1, 1)
+        place = self._end - 1 if offset >= self._end else max(0, offset - step)
+        while not self._is_linked(place, page := self._get(place)):
+            step *= 2
+            place = max(0, place - step)
+        return place, page
+
+    def _repeats(self, offset: int, page: Page) -> bool:
+        """Whether the server gives this page for other offsets too; if so, note it."""
+        self._drop_ahead()
+        other = offset + len(page)
+        for turn in range(REPEATS_OF_PAGED if self._paged else REPEATS_OF_UNPAGED):
+            if not self._alike(self._get(offset if turn % 2 else other), page):
+                return False
+        self.repeated = len(page)
+        self.is_unpaged = self._alike(page, self._first)
+        return True
+
+    def _alike(self, page: Page, other: Page) -> bool:
+        """Whether two answers are the same, give or take rows that came or went meanwhile."""
+        known = {self._identify(row) for row in other}
+        again = sum(self._identify(row) in known for row in page)
+        return again * 2 > max(len(page), len(other))
+
+    def _drop_ahead(self) -> None:
+        if self._ahead is not None:
+            self._ahead.close()
+            self._ahead = None

@@ -1,22 +1,22 @@
 """Window scan: read a log of events through bounded windows of time.
 
 `/unsubscribes` documents `since` and `before` but no paging, and nothing says that an answer is whole: it may be cut at
-any round number. So each window is also asked for its next page. Where that comes, the window is paged to its end.
-Where the same rows come again, paging is ignored: an answer with a round number of rows is then taken for cut, and its
-window is halved. Windows are as wide as little happens in them, and neighbours overlap by a second, because it is not
-documented whether the bounds belong to the window.
+any round number. So each window is read by an offset scan, which finds out whether `offset` means anything. Where it
+does, the window is paged to its end. Where it does not, an answer with a round number of rows is taken for cut, unless
+another answer had more, and its window is halved. Windows are as wide as little happens in them, and neighbours overlap
+by a second, because it is not documented whether the bounds belong to the window.
 
 Knows nothing of tables: what a row means is its caller's business.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
 from math import floor
 
 from ometria_source.api.client import JsonObject, OmetriaClient
-from ometria_source.api.scan import repeats
+from ometria_source.api.scan import OffsetScan
 from ometria_source.exceptions import IncompleteScanError
 from ometria_source.settings import PAGE_LIMIT, UNASKED_PAGE_LIMIT
 
@@ -42,13 +42,19 @@ class WindowScan:
         client: Paces and retries each request.
         path: The log, below `base_url`.
         now: The present; a single window covers all that lies beyond it.
+        instant_of: When an event happened; None where that cannot be read.
     """
 
-    def __init__(self, client: OmetriaClient, path: str, now: datetime) -> None:
+    def __init__(
+        self, client: OmetriaClient, path: str, now: datetime, instant_of: Callable[[JsonObject], datetime | None]
+    ) -> None:
         self._client = client
         self._path = path
         self._now = floor(now.timestamp())
-        self._paging_ignored = False
+        self._instant_of = instant_of
+        self._offset_is_ignored = False
+        # rows of the largest answer so far: the server cuts none that is smaller
+        self._largest = 0
 
     def read(self, since: datetime, before: datetime = END_OF_TIME) -> Iterator[list[JsonObject]]:
         """Read all events from `since` on, oldest window first.
@@ -69,12 +75,13 @@ class WindowScan:
         width = FIRST_WIDTH if self._now - start > FIRST_WIDTH else last - start + 1
         while start <= last:
             end = min(start + width - 1, last)
-            rows = self._window(start, end)
-            if rows is None:
-                if start == end:
-                    raise IncompleteScanError(self._path, "gives a round number of rows even for a single second")
+            # one second more on both sides: whether the bounds belong to the window is not documented
+            rows, looks_cut = self._answer(start - 1, end + 1)
+            if looks_cut and start < end:
                 width = self._now - start + 1 if start <= self._now < end else (end - start + 1) // 2
                 continue
+            if looks_cut and self._offset_is_ignored:
+                rows = self._single_second(start, rows)
             if rows:
                 yield rows
             start = end + 1
@@ -89,27 +96,45 @@ class WindowScan:
             width = max(1, width * WINDOW_ROWS // rows)
         return min(width, self._now - start + 1)
 
-    def _window(self, start: int, end: int) -> list[JsonObject] | None:
-        """All rows between two seconds, both included; None when the answer looks cut."""
-        rows = page = self._page(start, end, 0)
-        while page and not self._paging_ignored:
-            more = self._page(start, end, len(rows))
-            if not more:
-                return rows
-            if repeats(more, page):
-                # a single row may also have been pushed to the next page by a new one: that proves nothing yet
-                self._paging_ignored = len(page) > 1
-                break
-            rows = rows + more
-            page = more
-        return None if rows and len(rows) % CUT_MULTIPLE == 0 else rows
+    def _single_second(self, second: int, rows: list[JsonObject]) -> list[JsonObject]:
+        """All rows of a second, though the window that reaches a second further on both sides looks cut.
 
-    def _page(self, start: int, end: int, offset: int) -> list[JsonObject]:
-        # one second more on both sides: whether the bounds belong to the window is not documented
-        return self._client.get(
-            self._path,
-            {"since": _second(start - 1), "before": _second(end + 1), "limit": PAGE_LIMIT, "offset": offset},
-        )
+        An answer with a row at a bound shows that this bound belongs to the window. It can then be drawn in, as long as
+        no time has a fraction of a second, which would lie between the bounds. Whether a window of no length works is
+        not documented: it is believed only if it gives what is known to be in it.
+        """
+        found = {repr(row): row for row in rows}
+        for since, before in ((second - 1, second), (second, second + 1), (second, second)):
+            times = {text: instant.timestamp() for text, row in found.items() if (instant := self._instant_of(row))}
+            within = {text for text, time in times.items() if floor(time) == second}
+            since_belongs = any(time < second for time in times.values())
+            before_belongs = second + 1 in times.values() and all(time.is_integer() for time in times.values())
+            if (since == second and not since_belongs) or (before == second and not before_belongs):
+                continue
+            rows, looks_cut = self._answer(since, before)
+            if not looks_cut and within.issubset(map(repr, rows)) and (since < before or within):
+                return rows
+            found.update((repr(row), row) for row in rows)
+        raise IncompleteScanError(self._path, "gives a round number of rows even for a single second")
+
+    def _answer(self, since: int, before: int) -> tuple[list[JsonObject], bool]:
+        """What the server gives for a window, and whether that looks cut."""
+        window: dict[str, str | int] = {"since": _second(since), "before": _second(before)}
+        if self._offset_is_ignored:
+            rows = self._client.get(self._path, {**window, "limit": PAGE_LIMIT, "offset": 0})
+            size = len(rows)
+        else:
+            scan = OffsetScan(self._client, self._path, window, paged=False)
+            rows = [row for page in scan.pages() for row in page]
+            size = len(rows)
+            if scan.repeated is not None:
+                if not scan.is_unpaged:
+                    raise IncompleteScanError(self._path, "gives the same rows for different values of `offset`")
+                self._offset_is_ignored = True
+                size = scan.repeated
+        looks_cut = size > 0 and size % CUT_MULTIPLE == 0 and size >= self._largest
+        self._largest = max(self._largest, size)
+        return rows, looks_cut
 
 
 def _second(timestamp: int) -> str:

@@ -81,7 +81,7 @@ def members_of(client: OmetriaClient, template: str, item: JsonObject) -> Iterat
         OmetriaError: As `scan`.
     """
     path = list_path(template, item)
-    for page in scan(client, path, paged=False):
+    for page in scan(client, path, paged=False, identify=_item_id):
         ids = [profile_id(member) for member in page]
         if None in ids:
             raise UnexpectedAnswerError(path, "an item without a profile's id")
@@ -96,6 +96,12 @@ def profile_id(member: JsonObject) -> str | None:
     if member.get("@type") == "profile" and member.get("id"):
         return str(member["id"])
     return None
+
+
+def _item_id(member: JsonObject) -> str:
+    """What no two items of a list have in common: ids of contacts are unique in their collection only."""
+    parts = [member.get(field) for field in ("@collection", "collection", "id", "profile_id", "@profile_id")]
+    return repr(parts if any(parts) else member)
 
 
 def list_path(template: str, item: JsonObject) -> str:

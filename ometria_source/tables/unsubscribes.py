@@ -115,7 +115,8 @@ def unsubscribes_resource(account: Account, start_date: datetime | None, end_dat
         limited, without_cursor = is_limited(), 0
         last_window: set[str] = set()
         with counting(client) as metrics:
-            for events in WindowScan(client, PATH, now).read(first, end_date or END_OF_TIME):
+            scan = WindowScan(client, PATH, now, lambda event: read_instant(event.get("timestamp")))
+            for events in scan.read(first, end_date or END_OF_TIME):
                 rows = {event_id: row for event_id, row in _keyed(mapper, events) if _is_within(row, first, end_date)}
                 fresh = [row for identifier, row in rows.items() if identifier not in last_window]
                 last_window = set(rows)

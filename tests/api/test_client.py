@@ -5,15 +5,18 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta, timezone
 from email.utils import format_datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from ometria_source.api import client as client_module
 from ometria_source.api.client import Account, OmetriaClient
+from ometria_source.api.flight import Flight
+from ometria_source.api.pacing import CalledOffError
 from ometria_source.exceptions import (
     AccessDeniedError,
     InvalidSettingError,
@@ -152,14 +155,96 @@ def test_a_server_that_is_not_there_is_unavailable(account):
         client.get("/profiles", {})
 
 
+@pytest.mark.parametrize("fault", ["hang", "drip", "drip-headers"])
+def test_an_answer_that_does_not_come_whole_in_time_is_given_up_and_asked_for_again(
+    account, ometria, monkeypatch, fault
+):
+    monkeypatch.setattr(client_module, "LONGEST_ANSWER", 0.3)
+    ometria.fail("/profiles", fault)
+    client = client_of(ometria)
+
+    assert client.get("/profiles", {"limit": 250, "offset": 0})
+    assert (client.requests, client.retries) == (2, 1)
+
+
+@pytest.mark.parametrize("fault", ["hang", "drip", "drip-headers"])
+def test_a_server_that_never_finishes_its_answers_is_unavailable(ometria, monkeypatch, fault):
+    monkeypatch.setattr(client_module, "LONGEST_ANSWER", 0.1)
+    ometria.fail("/profiles", fault, times=None)
+
+    with pytest.raises(UnavailableError, match="too long"):
+        client_of(ometria, patience_minutes=0.005).get("/profiles", {})
+
+
+def test_a_server_that_says_nothing_is_given_up_after_the_read_time_out(ometria, monkeypatch):
+    monkeypatch.setattr(client_module, "READ_TIMEOUT", 0.1)
+    ometria.fail("/profiles", "hang")
+
+    assert client_of(ometria).get("/profiles", {"limit": 1})
+
+
+def test_an_outage_as_long_as_patience_is_outlived_also_when_the_last_request_in_it_hangs(ometria, monkeypatch):
+    """The last attempt begins when patience is over, not before it."""
+    monkeypatch.setattr(client_module, "READ_TIMEOUT", 0.5)
+    ometria.fail("/profiles", "hang", times=1)
+    ometria.after_request(1, ometria.heal)
+
+    assert client_of(ometria, patience_minutes=0.3 / 60).get("/profiles", {"limit": 1})
+
+
+@pytest.mark.parametrize("where", ["waiting for a turn", "waiting for an answer", "waiting to try again"])
+def test_a_request_that_is_called_off_ends_at_once_wherever_it_is(account, ometria, where):
+    started = time.monotonic()
+    has_left = Event()
+    flight = Flight(on_leaving=has_left.set)
+    rate = 1000.0
+    if where == "waiting for a turn":
+        rate = 0.01
+        Account(ometria.base_url, ometria.api_key, rate, 1).client("profiles").get("/lists", {})
+    elif where == "waiting for an answer":
+        ometria.fail("/profiles", "hang")
+    else:
+        ometria.behaviour = Behaviour(retry_after="60")
+        ometria.fail("/profiles", 429)
+    client = Account(ometria.base_url, ometria.api_key, rate, 1).client("profiles")
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(client.get, "/profiles", {}, flight=flight)
+        if where != "waiting for a turn":
+            assert has_left.wait(10)
+        flight.call_off()
+        with pytest.raises(CalledOffError):
+            answer.result(10)
+
+    assert time.monotonic() - started < 10
+
+
+def test_a_session_keeps_no_cookie(canned):
+    address, bodies = canned
+    bodies.append(b"[]")
+    client = Account(address, "key", 1000, 0.01).client("profiles")
+
+    client.get("/profiles", {})
+    client.get("/profiles", {})
+
+    assert client.requests == 2  # the server breaks the connection where it is sent one
+    assert client.retries == 0
+
+
 @pytest.mark.parametrize("fault", ["html", "null", "object", "bad-json"])
-def test_a_guessed_path_that_answers_no_list_fails_at_once(ometria, fault):
+def test_a_guessed_path_that_answers_no_list_is_soon_given_up(ometria, fault):
     ometria.fail("/lists", fault, times=None)
 
     with pytest.raises(UnexpectedAnswerError):
         client_of(ometria).get("/lists/12/profiles", {}, probe=True)
 
-    assert len(ometria.requests) == 1
+    assert len(ometria.requests) == client_module.PROBE_ATTEMPTS
+
+
+@pytest.mark.parametrize("fault", ["html", "null", "object", "bad-json"])
+def test_a_guessed_path_is_tried_again_where_garbage_passes(account, ometria, fault):
+    ometria.fail("/lists", fault, times=3)
+
+    assert len(client_of(ometria).get("/lists/12/profiles", {}, probe=True)) == min(10, len(account.members["12"]))
 
 
 def test_a_guessed_path_is_tried_again_where_the_server_is_only_busy(ometria):
@@ -294,7 +379,9 @@ def canned() -> Iterator[tuple[str, list[bytes]]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
+            assert "Cookie" not in self.headers
             self.send_response(200)
+            self.send_header("Set-Cookie", "session=1; Path=/")
             self.send_header("Content-Length", str(len(bodies[0])))
             self.end_headers()
             self.wfile.write(bodies[0])

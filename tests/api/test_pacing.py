@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import heapq
-from bisect import bisect_left
-from collections.abc import Generator
 from itertools import pairwise
 from threading import Barrier, Thread
 
@@ -13,8 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ometria_source.api.client import Account
-from ometria_source.api.pacing import SLOWEST_SHARE, Pacer, shared_pacer
-from ometria_source.simulator import SimulatedOmetria
+from ometria_source.api.pacing import GUARD, SLOWEST_SHARE, CalledOffError, Pacer, shared_pacer
+from ometria_source.exceptions import NotFoundError
+from ometria_source.settings import ENDPOINT_LIMITS
+from ometria_source.simulator import Behaviour, SimulatedOmetria
+
+# Between two turns of four a second.
+SPACING = round((1 + GUARD) / 4, 6)
 
 
 class Time:
@@ -22,13 +24,14 @@ class Time:
 
     def __init__(self) -> None:
         self.now = 1000.0
+        self.overslept = 0.0
 
     def clock(self) -> float:
         return self.now
 
     def sleep(self, seconds: float) -> None:
         assert seconds > 0
-        self.now += seconds
+        self.now += seconds + self.overslept
 
 
 @pytest.fixture
@@ -38,15 +41,15 @@ def time() -> Time:
 
 @pytest.fixture
 def pacer(time) -> Pacer:
-    return Pacer(4, time.clock, time.sleep)
+    return Pacer(4, 1, time.clock, time.sleep)
 
 
 def turns(pacer: Pacer, time: Time, count: int) -> list[float]:
     """When the next turns came."""
     at = []
     for _ in range(count):
-        pacer.wait_for_turn()
-        at.append(time.now)
+        with pacer.turn():
+            at.append(time.now)
     return at
 
 
@@ -58,41 +61,85 @@ def test_the_first_turn_comes_at_once_and_the_others_evenly_spaced(pacer, time):
     at = turns(pacer, time, 9)
 
     assert at[0] == 1000.0
-    assert gaps(at) == [0.25] * 8
+    assert gaps(at) == pytest.approx([SPACING] * 8)
+
+
+def test_the_guard_costs_less_than_a_twentieth_of_the_rate(pacer, time):
+    at = turns(pacer, time, 401)
+
+    assert 0.95 < 400 / (at[-1] - at[0]) / 4 < 0.96
 
 
 def test_idle_time_is_not_saved_up_for_a_burst(pacer, time):
     turns(pacer, time, 3)
     time.now += 60
 
-    assert gaps(turns(pacer, time, 5)) == [0.25] * 4
+    assert gaps(turns(pacer, time, 5)) == pytest.approx([SPACING] * 4)
+
+
+def test_who_oversleeps_a_little_delays_nobody_after_them(pacer, time):
+    time.overslept = 0.01
+    at = turns(pacer, time, 401)
+
+    assert at[-1] - at[0] < 400 * SPACING + 1.5
+
+
+def test_a_request_that_was_slow_to_leave_holds_back_the_one_that_could_meet_it(pacer, time):
+    with pacer.turn():
+        time.now += 0.9
+    left = time.now
+
+    assert turns(pacer, time, 4)[-1] >= left + 1 + GUARD
 
 
 def test_a_complaint_halves_the_pace(pacer, time):
     turns(pacer, time, 2)
-    pacer.slow_down(0)
+    pacer.slow_down(pacer.now(), 0)
 
-    assert gaps(turns(pacer, time, 4))[1:] == [0.5] * 2
+    assert gaps(turns(pacer, time, 4))[1:] == pytest.approx([2 * SPACING] * 2)
+
+
+def test_complaints_about_requests_that_had_left_before_are_one_complaint(pacer, time):
+    left = [pacer.now()]
+    time.now += 1
+    pacer.slow_down(pacer.now(), 0)
+    for _ in range(11):
+        pacer.slow_down(left[0], 0)
+
+    assert gaps(turns(pacer, time, 4))[1:] == pytest.approx([2 * SPACING] * 2)
 
 
 def test_nobody_has_a_turn_during_the_pause_that_the_server_asked_for(pacer, time):
     turns(pacer, time, 1)
-    pacer.slow_down(30)
+    pacer.slow_down(pacer.now(), 30)
 
-    assert turns(pacer, time, 1) == [1030.0]
+    assert turns(pacer, time, 1) == pytest.approx([1030.0])
 
 
 def test_a_shorter_pause_does_not_cut_a_longer_one(pacer, time):
-    pacer.slow_down(30)
-    pacer.slow_down(1)
+    pacer.slow_down(pacer.now(), 30)
+    pacer.slow_down(pacer.now(), 1)
 
-    assert turns(pacer, time, 1) == [1030.0]
+    assert turns(pacer, time, 1) == pytest.approx([1030.0])
+
+
+def test_a_pause_that_begins_while_somebody_waits_holds_them_back_too(time):
+    waiting = Pacer(4, 1, time.clock, lambda seconds: (time.sleep(seconds), complain()))
+    complaints = [30.0]
+
+    def complain() -> None:
+        if complaints:
+            waiting.slow_down(time.now, complaints.pop())
+
+    at = turns(waiting, time, 2)
+
+    assert at[1] - at[0] > 30
 
 
 def test_good_answers_bring_the_full_pace_back_and_no_more(pacer, time):
-    pacer.slow_down(0)
+    pacer.slow_down(pacer.now(), 0)
     steps = 0
-    while gaps(turns(pacer, time, 3))[1] > 0.25:
+    while gaps(turns(pacer, time, 3))[1] > SPACING + 1e-6:
         pacer.recover()
         steps += 1
         assert steps < 100
@@ -100,24 +147,72 @@ def test_good_answers_bring_the_full_pace_back_and_no_more(pacer, time):
     assert 15 <= steps <= 25
     for _ in range(100):
         pacer.recover()
-    assert gaps(turns(pacer, time, 4))[1:] == [0.25] * 2
+    assert gaps(turns(pacer, time, 4))[1:] == pytest.approx([SPACING] * 2)
 
 
 def test_however_many_complaints_come_the_pace_never_stands_still(pacer, time):
     for _ in range(50):
-        pacer.slow_down(0)
+        time.now += 1
+        pacer.slow_down(pacer.now(), 0)
 
-    assert gaps(turns(pacer, time, 4))[1:] == [round(0.25 / SLOWEST_SHARE, 6)] * 2
+    assert gaps(turns(pacer, time, 4))[1:] == pytest.approx([SPACING / SLOWEST_SHARE] * 2)
 
 
-def test_one_account_has_one_pacer_and_the_latest_setting_holds(time):
+def test_a_request_that_is_called_off_uses_no_turn(pacer, time):
+    turns(pacer, time, 1)
+    answers = iter([False, True])
+
+    with pytest.raises(CalledOffError), pacer.turn(lambda: next(answers)):
+        raise AssertionError("it was sent")
+
+    assert turns(pacer, time, 1) == pytest.approx([1000 + SPACING])
+
+
+def test_one_account_has_one_pacer_and_the_latest_setting_holds():
     first = shared_pacer("an account", 4)
 
     assert shared_pacer("an account", 8) is first
     assert shared_pacer("another account", 8) is not first
 
 
-def test_clients_of_one_account_share_its_pace_and_keep_within_a_strict_limit(account):
+STEPS = st.one_of(
+    st.tuples(st.just("send"), st.floats(0, 0.3)),
+    st.tuples(st.just("pass"), st.floats(0, 3)),
+    st.tuples(st.just("slow_down"), st.floats(0, 2)),
+    st.tuples(st.just("recover"), st.just(0.0)),
+)
+RATES = st.one_of(
+    st.sampled_from([(4.0, 1.0), (3.0, 1.0), (6.0, 60.0), (1.0, 1.0)]), st.tuples(st.floats(0.5, 20), st.just(1.0))
+)
+
+
+@given(RATES, st.lists(STEPS, min_size=10, max_size=80), st.floats(0, 0.02), st.randoms(use_true_random=False))
+def test_no_jitter_brings_more_than_the_allowed_requests_into_one_window_of_the_server(rate, steps, overslept, random):
+    requests, seconds = rate
+    time = Time()
+    time.overslept = overslept
+    pacer = Pacer(requests, seconds, time.clock, time.sleep)
+    arrivals = []
+    for kind, amount in steps:
+        if kind == "send":
+            with pacer.turn():
+                began = time.now
+                time.now += amount  # to leave takes time, and when exactly it left nobody knows
+            arrivals.append(random.uniform(began, time.now) + random.choice([0, 0.04, random.uniform(0, 0.04)]))
+        elif kind == "pass":
+            time.now += amount
+        elif kind == "slow_down":
+            pacer.slow_down(pacer.now(), amount)
+        else:
+            pacer.recover()
+
+    allowed = max(1, int(requests))
+    window = seconds * allowed / requests
+    for earliest, latest in zip(sorted(arrivals), sorted(arrivals)[allowed:], strict=False):
+        assert latest - earliest >= window - 1e-6
+
+
+def test_clients_of_one_account_share_its_pace(account):
     with SimulatedOmetria(account) as ometria:
         settings = Account(ometria.base_url, ometria.api_key, 40, 0.1)
         clients = [settings.client(table) for table in ("profiles", "lists", "unsubscribes", "member_lists")]
@@ -140,76 +235,36 @@ def test_clients_of_one_account_share_its_pace_and_keep_within_a_strict_limit(ac
     assert arrivals[-1] - arrivals[0] >= 19 / 40 - 0.1  # a slow machine may delay the first one
 
 
-class Threads:
-    """Callers of one pacer that take their steps in the order that the test chose, in the test's time.
+def test_a_strict_server_never_complains_of_a_client_that_is_set_to_its_limit(account):
+    """Four new connections at once, a warm one, and no burst: the server refuses none."""
+    with SimulatedOmetria(account, Behaviour(requests_per_second=20)) as ometria:
+        settings = Account(ometria.base_url, ometria.api_key, 20, 0.1)
+        clients = [settings.client(table) for table in ("profiles", "lists", "unsubscribes", "member_lists")]
+        threads = [Thread(target=lambda c=c: [c.get("/lists", {}) for _ in range(12)]) for c in clients]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
 
-    `Pacer` sleeps with its lock released, so a caller that sleeps is parked here until its time has come.
-    """
-
-    class _ParkedError(Exception):
-        def __init__(self, until: float) -> None:
-            self.until = until
-
-    def __init__(self, rate: float) -> None:
-        self.now = 0.0
-        self.sent: list[float] = []
-        self.parked: list[tuple[float, int]] = []
-        self.pacer = Pacer(rate, lambda: self.now, self._park)
-
-    def _park(self, seconds: float) -> None:
-        raise self._ParkedError(self.now + seconds)
-
-    def call(self) -> None:
-        try:
-            self.pacer.wait_for_turn()
-        except self._ParkedError as parked:
-            # a caller has its turn when it wakes, and nothing between parking and waking depends on it
-            heapq.heappush(self.parked, (parked.until, len(self.sent)))
-        else:
-            self.sent.append(self.now)
-
-    def pass_time(self, seconds: float) -> Generator[None]:
-        end = self.now + seconds
-        while self.parked and self.parked[0][0] <= end:
-            self.now, _ = heapq.heappop(self.parked)
-            self.sent.append(self.now)
-            yield
-        self.now = end
+        assert [request.status for request in ometria.requests] == [200] * 48
 
 
-STEPS = st.one_of(
-    st.just(("call", 0.0)),
-    st.just(("recover", 0.0)),
-    st.tuples(st.just("pass"), st.floats(0, 3)),
-    st.tuples(st.just("slow_down"), st.floats(0, 2)),
-)
+def test_an_endpoint_with_a_limit_of_its_own_does_not_wait_for_the_others(account):
+    with SimulatedOmetria(account) as ometria:
+        client = Account(ometria.base_url, ometria.api_key, 0.1, 0.001).client("any table")
+        client.get("/lists", {})
+        with pytest.raises(NotFoundError):  # it is not simulated
+            client.get("/data-deletion-requests", {})
+
+        first, second = ometria.requests
+        assert second.at - first.at < 5
 
 
-@given(st.floats(0.5, 20), st.lists(STEPS, max_size=80), st.lists(STEPS, max_size=20))
-def test_no_interleaving_lets_more_than_the_rate_and_one_into_a_second(rate, steps, meanwhile):
-    threads = Threads(rate)
-    others = iter(meanwhile)
+def test_an_endpoint_with_a_limit_of_its_own_keeps_to_it(account, monkeypatch):
+    monkeypatch.setitem(ENDPOINT_LIMITS, "/lists", (4.0, 1.0))
+    with SimulatedOmetria(account) as ometria:
+        client = Account(ometria.base_url, ometria.api_key, 1000, 0.1).client("any table")
+        for _ in range(5):
+            client.get("/lists", {})
 
-    def take(step: tuple[str, float]) -> None:
-        kind, amount = step
-        if kind == "call":
-            threads.call()
-        elif kind == "recover":
-            threads.pacer.recover()
-        elif kind == "slow_down":
-            threads.pacer.slow_down(amount)
-        else:
-            for _ in threads.pass_time(amount):
-                # somebody else acts just when a turn has come
-                other = next(others, ("recover", 0.0))
-                if other[0] != "pass":
-                    take(other)
-
-    for step in steps:
-        take(step)
-    take(("pass", 1e6))
-
-    calls = sorted(threads.sent)
-    for at in calls:
-        within = bisect_left(calls, at + 1 - 1e-9) - bisect_left(calls, at)
-        assert within <= rate + 1
+        assert ometria.requests[-1].at - ometria.requests[0].at >= 1

@@ -13,6 +13,7 @@ from ometria_source.api.client import Account
 from ometria_source.api.windows import WindowScan
 from ometria_source.exceptions import IncompleteScanError
 from ometria_source.simulator import Behaviour, SimulatedAccount, SimulatedOmetria
+from ometria_source.tables.rows import read_instant
 
 NOW = datetime(2024, 3, 5, 10, 20, 30, tzinfo=timezone.utc)
 START = datetime(2023, 1, 1, tzinfo=timezone.utc)
@@ -36,7 +37,7 @@ def record(log: SimulatedOmetria, times: list[datetime]) -> set[str]:
 
 def read(log: SimulatedOmetria, since: datetime = START, before: datetime | None = None) -> list[str]:
     client = Account(log.base_url, log.api_key, 100_000, 0.05).client("unsubscribes")
-    scan = WindowScan(client, "/unsubscribes", NOW)
+    scan = WindowScan(client, "/unsubscribes", NOW, lambda row: read_instant(row["timestamp"]))
     windows = scan.read(since) if before is None else scan.read(since, before)
     return [row["profile_id"] for window in windows for row in window]
 
@@ -104,6 +105,52 @@ def test_ten_events_in_one_second_of_a_capped_server_are_refused(log, order):
 
     with pytest.raises(IncompleteScanError, match="single second"):
         read(log)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@example(Behaviour(unsubscribes_cap=10, before_inclusive=True), [6, 6, 6, 6])
+@example(Behaviour(unsubscribes_cap=10, before_inclusive=True, unsubscribes_order="descending"), [9, 9, 9, 9])
+@given(
+    st.builds(
+        Behaviour,
+        unsubscribes_cap=st.sampled_from([10, 20]),
+        unsubscribes_order=st.sampled_from(["ascending", "descending", "shuffled"]),
+        since_inclusive=st.booleans(),
+        before_inclusive=st.booleans(),
+    ),
+    st.lists(st.integers(0, 9), min_size=1, max_size=8),
+)
+def test_seconds_that_are_full_but_not_over_full_are_told_apart(log, behaviour, in_each_second):
+    """Nine in each second are nearly thirty in the three seconds that a window may reach over."""
+    log.behaviour = behaviour
+    start = NOW - timedelta(days=1)
+    people = record(log, [start + timedelta(seconds=n) for n, count in enumerate(in_each_second) for _ in range(count)])
+
+    try:
+        found = set(read(log))
+    except IncompleteScanError:
+        # both bounds belong to the window, and no answer happened to show it: refused, not guessed
+        assert behaviour.unsubscribes_order == "shuffled"
+    else:
+        assert found == people
+
+
+def test_a_fraction_of_a_second_is_never_cut_off_by_a_bound_that_is_drawn_in(log):
+    log.behaviour = Behaviour(unsubscribes_cap=10, before_inclusive=True)
+    second = NOW - timedelta(days=1)
+    record(log, [second] * 6 + [second + timedelta(seconds=1)] * 6)
+    log.account.unsubscribe("person-half", at="2024-03-04 10:20:30.5+00")
+
+    with pytest.raises(IncompleteScanError, match="single second"):
+        read(log)
+
+
+def test_an_answer_that_is_smaller_than_another_is_not_taken_for_cut(log):
+    log.behaviour = Behaviour(unsubscribes_cap=50)
+    at = NOW - timedelta(days=1)
+    people = record(log, [at - timedelta(hours=n) for n in range(60)] + [at + timedelta(hours=1)] * 10)
+
+    assert set(read(log)) == people
 
 
 def test_ten_events_in_one_second_of_a_paged_server_are_whole(log):

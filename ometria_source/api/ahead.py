@@ -1,0 +1,97 @@
+"""Pages ahead: ask for page after page, each as soon as the one before it has left, so that latency costs nothing.
+
+One page at a time waits for its turn: whether another is asked for is decided as late as it can be, so that few are
+asked for in vain when the end comes in sight.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+
+from ometria_source.api.client import JsonObject
+from ometria_source.api.flight import Flight
+from ometria_source.api.pacing import CalledOffError
+
+Page = list[JsonObject]
+
+
+class PagesAhead:
+    """Pages at even distances, in flight or waiting to be taken.
+
+    Args:
+        get: Gets the page at an offset; called in threads of this object.
+        start: Offset of the first page.
+        step: Distance to the next.
+        full: Rows of a full page. A shorter one may be the last: nothing more is asked for when one arrives.
+        most: How many pages may be in flight or waiting at once.
+    """
+
+    def __init__(self, get: Callable[[int, Flight], Page], start: int, step: int, full: int, most: int) -> None:
+        self._get = get
+        self._next = start
+        self._step = step
+        self._full = full
+        self._most = most
+        self._lock = threading.Lock()
+        self._pages: deque[tuple[int, Flight, Future[Page]]] = deque()
+        self._waiting: Flight | None = None
+        self._stopped = False
+        self._executor = ThreadPoolExecutor(most, thread_name_prefix="ometria-pages")
+        self._ask()
+
+    def take(self) -> tuple[int, Page] | None:
+        """The next page, in order; waits for it.
+
+        Returns:
+            Its offset and its rows; None when no more were asked for.
+
+        Raises:
+            OmetriaError: As `OmetriaClient.get`.
+        """
+        if not self._pages:
+            return None
+        offset, _, page = self._pages[0]
+        try:
+            rows = page.result()
+        except CalledOffError:
+            # the end came in sight before it left, and nothing was asked for after it
+            return None
+        self._pages.popleft()
+        self._ask()
+        return offset, rows
+
+    def close(self) -> None:
+        """Call off all that is still in flight, and wait for nobody."""
+        self._stop()
+        for _, flight, _ in self._pages:
+            flight.call_off()
+        self._pages.clear()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self) -> None:
+        with self._lock:
+            if self._stopped or self._waiting is not None or len(self._pages) >= self._most:
+                return
+            offset, self._next = self._next, self._next + self._step
+            self._waiting = flight = Flight(on_leaving=self._has_left)
+            self._pages.append((offset, flight, self._executor.submit(self._fetch, offset, flight)))
+
+    def _has_left(self) -> None:
+        with self._lock:
+            self._waiting = None
+        self._ask()
+
+    def _fetch(self, offset: int, flight: Flight) -> Page:
+        rows = self._get(offset, flight)
+        if len(rows) < self._full:
+            self._stop()
+        return rows
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            if self._waiting is not None:
+                self._waiting.called_off.set()

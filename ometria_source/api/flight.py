@@ -1,0 +1,172 @@
+"""A request on its way: when it leaves, when it has taken too long, and how it is called off.
+
+`requests` gives a time-out to each read from the socket, not to an answer: one that drips in byte by byte would last
+for ever. And it opens connections when it sends, so that a request on a new connection arrives late and may meet those
+that follow it. So the connections here take the pacer's turn when they stand, right before the request leaves, and a
+timer shuts the socket when the whole answer has not come in time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import socket
+import threading
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from requests.adapters import HTTPAdapter
+from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.poolmanager import ProxyManager
+
+from ometria_source.api.pacing import Pacer
+
+_current: ContextVar[Attempt] = ContextVar("attempt")
+
+
+class Flight:
+    """The handle of a request, with all its attempts, for those who wait for it in another thread.
+
+    Args:
+        on_leaving: Called once, when the first attempt has been sent.
+    """
+
+    def __init__(self, on_leaving: Callable[[], None] | None = None) -> None:
+        self.called_off = threading.Event()
+        self._on_leaving = on_leaving
+        self._lock = threading.Lock()
+        self._socket: socket.socket | None = None
+
+    def call_off(self) -> None:
+        """Let the request end at once, wherever it is; harmless when it has ended."""
+        self.called_off.set()
+        self.shut()
+
+    def shut(self) -> None:
+        """Break the connection that the request is on, if it is on one."""
+        with self._lock:
+            if self._socket is not None:
+                with contextlib.suppress(OSError):
+                    # a TLS socket's own method would take the ground from under whoever is reading
+                    socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
+
+    def leaves(self, connection: socket.socket) -> None:
+        """Note that an attempt has been sent."""
+        with self._lock:
+            self._socket = connection
+        if self.called_off.is_set():
+            self.shut()
+        on_leaving, self._on_leaving = self._on_leaving, None
+        if on_leaving is not None:
+            on_leaving()
+
+    def ends(self) -> None:
+        """Note that the attempt is over, and its connection free for others."""
+        with self._lock:
+            self._socket = None
+
+
+class Attempt:
+    """One attempt of a request: a context in which to send and receive in this thread.
+
+    Args:
+        flight: What it belongs to.
+        pacer: Whose turn to take.
+        longest_answer: Seconds after which an answer that is not there whole is given up.
+
+    Attributes:
+        left_at: When it was sent, in the pacer's time; None before that.
+        overdue: Whether it was given up.
+    """
+
+    def __init__(self, flight: Flight, pacer: Pacer, longest_answer: float) -> None:
+        self.left_at: float | None = None
+        self.overdue = False
+        self._flight = flight
+        self._pacer = pacer
+        self._timer = threading.Timer(longest_answer, self._give_up)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Attempt:
+        self._token = _current.set(self)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _current.reset(self._token)
+        self._timer.cancel()
+        self._flight.ends()
+
+    def send(self, connection: HTTPConnection, send: Callable[[], None]) -> None:
+        """Send the request through an open connection when its turn has come.
+
+        Raises:
+            CalledOffError: It is no longer wanted.
+        """
+        with self._pacer.turn(self._flight.called_off.is_set):
+            send()
+        self.left_at = self._pacer.now()
+        self._timer.start()
+        self._flight.leaves(connection.sock)
+
+    def _give_up(self) -> None:
+        self.overdue = True
+        self._flight.shut()
+
+
+class _PacedConnection(HTTPConnection):
+    def request(self, *args: Any, **kwargs: Any) -> None:
+        if self.sock is None:
+            self.connect()
+        send = super().request
+        _current.get().send(self, lambda: send(*args, **kwargs))
+
+
+class _PacedTlsConnection(_PacedConnection, HTTPSConnection):
+    pass
+
+
+class _PacedPool(HTTPConnectionPool):
+    ConnectionCls = _PacedConnection
+
+
+class _PacedTlsPool(HTTPSConnectionPool):
+    ConnectionCls = _PacedTlsConnection
+
+
+_POOLS = {"http": _PacedPool, "https": _PacedTlsPool}
+
+
+class FlightAdapter(HTTPAdapter):
+    """Sends each request of a session as part of the flight that this thread is in, through a proxy as well."""
+
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        """Make connections that take turns."""
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _POOLS
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
+        """Make connections through a proxy that take turns."""
+        manager: ProxyManager = super().proxy_manager_for(proxy, **kwargs)
+        manager.pool_classes_by_scheme = _POOLS
+        return manager
+
+
+class _WithoutQuery(logging.Filter):
+    """Cuts the query off every URL in urllib3's log lines: at DEBUG it writes down each request's."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(re.sub(r"\?\S*", "", arg) if isinstance(arg, str) else arg for arg in record.args)
+        return True
+
+
+_without_query = _WithoutQuery()
+
+
+def keep_queries_out_of_logs() -> None:
+    """Let no log line of urllib3's hold a URL's query. Calling it again changes nothing."""
+    for name in ("urllib3.connectionpool", "urllib3.util.retry"):
+        logging.getLogger(name).addFilter(_without_query)
