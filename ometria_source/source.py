@@ -9,7 +9,7 @@ from dlt.common.time import ensure_pendulum_datetime
 from dlt.common.typing import TAnyDateTime
 from dlt.extract import DltResource
 
-from ometria_source.api.client import Account
+from ometria_source.api.account import Account
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.export.listing import bucket_listing
 from ometria_source.settings import (

@@ -1,21 +1,66 @@
-"""Pages ahead: ask for page after page, each as soon as the one before it has left, so that latency costs nothing.
+"""Reading ahead, so that latency costs nothing: the next pages of one collection, or several collections at a time.
 
-One page at a time waits for its turn: whether another is asked for is decided as late as it can be, so that few are
-asked for in vain when the end comes in sight.
+Of one collection, a page is asked for as soon as the one before it has left. One page at a time waits for its turn:
+whether another is asked for is decided as late as it can be, so that few are asked for in vain when the end comes in
+sight.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
-from ometria_source.api.client import JsonObject
+from ometria_source.api.client import CONNECTIONS, JsonObject
 from ometria_source.api.flight import Flight
 from ometria_source.api.pacing import CalledOffError
 
 Page = list[JsonObject]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# How far ahead to ask, as the pace counts it: enough for three seconds of latency while a gap takes another three to be
+# mended. A guess at what a slow day looks like.
+SECONDS_AHEAD = 8
+
+
+def most_ahead(requests_per_second: float) -> int:
+    """How many requests may be in flight, or their answers waiting, for one reader.
+
+    Args:
+        requests_per_second: The pace. Above four a second, the memory that pages take is what bounds the number.
+    """
+    return min(CONNECTIONS, math.ceil(SECONDS_AHEAD * requests_per_second))
+
+
+def in_order(items: Iterable[Item], work: Callable[[Item], Result], most: int) -> Iterator[Result]:
+    """Work on several items at a time, in threads.
+
+    Args:
+        items: Taken one by one, not far ahead of what is yielded.
+        work: Called with an item.
+        most: How many results may be under way or waiting at once.
+
+    Yields:
+        The results, in the order of the items.
+
+    Raises:
+        Exception: What `work` raises.
+    """
+    executor = ThreadPoolExecutor(most, thread_name_prefix="ometria-ahead")
+    pending: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            pending.append(executor.submit(work, item))
+            if len(pending) == most:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
 
 
 class PagesAhead:

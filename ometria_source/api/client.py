@@ -18,7 +18,6 @@ import time
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -32,8 +31,6 @@ from ometria_source.api.pacing import CalledOffError, Pacer, shared_pacer
 from ometria_source.api.retry_after import seconds_to_wait
 from ometria_source.exceptions import (
     AccessDeniedError,
-    InvalidSettingError,
-    MissingSettingError,
     NotFoundError,
     UnavailableError,
     UnexpectedAnswerError,
@@ -59,14 +56,11 @@ LONGEST_WAIT = 60
 # Attempts at a path that is a guess, before what it answers is taken for its answer and not for a fault. A guess.
 PROBE_ATTEMPTS = 4
 
-# Connections to keep open: as many as pages can be in flight (`scan.MOST_PAGES_AHEAD`).
+# The most requests in flight at once for one reader. 32 pages of profiles, unpacked, take about 30 MB.
 CONNECTIONS = 32
 
 # Request Timeout, Too Early, Too Many Requests: like any 5xx, these say "again, later" (RFC 9110, 8470, 6585).
 PASSING_STATUSES = frozenset({408, 425, 429})
-
-# Hosts to which the key may travel without TLS: it never leaves the machine.
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 # What may be half a surrogate pair: escaped, or as the three bytes that UTF-8 forbids and Python's JSON reads.
 SURROGATE = re.compile(rb"\\u[dD]|\xed[\xa0-\xbf]")
@@ -84,54 +78,10 @@ class _NoListError(_PassingError):
     """The answer is not a JSON list of objects."""
 
 
-@dataclass(frozen=True)
-class Account:
-    """How to reach one Ometria account.
-
-    Args:
-        base_url: Where the Data API is, with its version and without a trailing slash.
-        api_key: From Settings > API keys in Ometria; None where only the export is read.
-        requests_per_second: The pace of all requests to this account from this process.
-        patience_minutes: How long one request is retried before its table fails.
-
-    Raises:
-        InvalidSettingError: `base_url` is no URL, or would send the key without TLS to another machine; or no header
-            can carry `api_key`.
-    """
-
-    base_url: str
-    api_key: str | None = field(repr=False)
-    requests_per_second: float
-    patience_minutes: float
-
-    def __post_init__(self) -> None:
-        try:
-            url = urlsplit(self.base_url)
-        except ValueError:
-            url = urlsplit("")
-        if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
-            raise InvalidSettingError("base_url", "must be a URL such as https://api.ometria.com/v2.")
-        if url.scheme == "http" and url.hostname not in LOOPBACK_HOSTS:
-            raise InvalidSettingError(
-                "base_url", "must begin with https://, because the API key travels with each call."
-            )
-        if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
-            # http.client would refuse it too, in a message that holds the key
-            raise InvalidSettingError("api_key", "holds a line break or a character that is not ASCII.")
-
-    def client(self, table: str) -> OmetriaClient:
-        """A client for one table; all clients of an account share one pace.
-
-        Raises:
-            MissingSettingError: `api_key` is not configured.
-        """
-        if not self.api_key:
-            raise MissingSettingError("api_key", table)
-        return OmetriaClient(self.base_url, self.api_key, self.requests_per_second, self.patience_minutes)
-
-
 class OmetriaClient:
     """Reads lists from the Data API, from as many threads as like. Counts its requests and retries.
+
+    To be closed by whoever made it: no request outlives its client.
 
     Attributes:
         requests_per_second: The pace of all requests to this account.
@@ -146,7 +96,9 @@ class OmetriaClient:
         self._base_url = base_url.rstrip("/")
         self._patience_minutes = patience_minutes
         self._account = hashlib.sha256(f"{self._base_url} {api_key}".encode()).hexdigest()
-        self._counting = threading.Lock()
+        self._lock = threading.Lock()
+        self._flights: set[Flight] = set()
+        self._is_closed = False
         self._session = requests.Session()
         self._session.auth = APIKeyAuth(name="X-Ometria-Auth", api_key=api_key, location="header")
         self._session.headers["Accept"] = "application/json"
@@ -177,24 +129,44 @@ class OmetriaClient:
             NotFoundError: Status 404.
             UnexpectedAnswerError: A redirect, another status that no retry can mend, or (`probe`) no list.
             UnavailableError: No usable answer while patience lasted.
-            CalledOffError: Whoever holds the flight has called it off.
+            CalledOffError: Whoever holds the flight has called it off, or the client is closed.
         """
-        errand = _Errand(path, params, flight or Flight(), self._pacer(path), self._patience_minutes * 60, probe)
+        flight = flight or Flight()
+        with self._lock:
+            if self._is_closed:
+                raise CalledOffError
+            self._flights.add(flight)
+        try:
+            return self._get(_Errand(path, params, flight, self._pacer(path), self._patience_minutes * 60, probe))
+        finally:
+            with self._lock:
+                self._flights.discard(flight)
+
+    def close(self) -> None:
+        """Call off all requests that are still in flight, in whatever thread; there can be no more."""
+        with self._lock:
+            self._is_closed = True
+            flights = list(self._flights)
+        for flight in flights:
+            flight.call_off()
+        self._session.close()
+
+    def _get(self, errand: _Errand) -> list[JsonObject]:
         attempts = Retrying(
             retry=retry_if_exception_type(_PassingError),
             stop=errand.is_over,
             wait=lambda attempt: errand.pause(attempt, self._backoff),
             sleep=sleep_using_event(errand.flight.called_off),
-            before_sleep=lambda attempt: self._note_retry(path, attempt),
+            before_sleep=lambda attempt: self._note_retry(errand.path, attempt),
         )
         try:
             return attempts(self._attempt, errand)
         except RetryError as error:
             fault = error.last_attempt.exception()
-            if probe and isinstance(fault, _NoListError):
-                raise UnexpectedAnswerError(path, "something other than a JSON list of objects") from None
+            if errand.probe and isinstance(fault, _NoListError):
+                raise UnexpectedAnswerError(errand.path, "something other than a JSON list of objects") from None
             raise UnavailableError(
-                path, str(fault), error.last_attempt.attempt_number, self._patience_minutes
+                errand.path, str(fault), error.last_attempt.attempt_number, self._patience_minutes
             ) from None
 
     def _pacer(self, path: str) -> Pacer:
@@ -204,7 +176,7 @@ class OmetriaClient:
         return shared_pacer(self._account, self.requests_per_second)
 
     def _note_retry(self, path: str, attempt: RetryCallState) -> None:
-        with self._counting:
+        with self._lock:
             self.retries += 1
         fault = attempt.outcome.exception() if attempt.outcome else None
         log.info("%s: %s; attempt %d in %.1f s", path, fault, attempt.attempt_number + 1, attempt.upcoming_sleep)
@@ -227,7 +199,7 @@ class OmetriaClient:
                 raise _PassingError(f"no answer: {what}") from None
             finally:
                 if attempt.left_at is not None:
-                    with self._counting:
+                    with self._lock:
                         self.requests += 1
         told = seconds_to_wait(response.headers.get("Retry-After"))
         if response.status_code == 429:

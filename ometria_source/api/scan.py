@@ -18,20 +18,14 @@ Knows nothing of tables: what a row means is its caller's business.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 
-from ometria_source.api.ahead import Page, PagesAhead
+from ometria_source.api.ahead import Page, PagesAhead, most_ahead
 from ometria_source.api.client import JsonObject, OmetriaClient
 from ometria_source.api.flight import Flight
 from ometria_source.api.seen import SeenIds
 from ometria_source.exceptions import IncompleteScanError
 from ometria_source.settings import PAGE_LIMIT, UNASKED_PAGE_LIMIT
-
-# Pages are asked for this many seconds ahead, as the pace counts them: enough for three seconds of latency while a gap
-# takes another three to be mended. Beyond 32 pages (of about a megabyte, unpacked) memory would matter more.
-SECONDS_AHEAD = 8
-MOST_PAGES_AHEAD = 32
 
 # Answers that must repeat themselves before a server is held to ignore `offset`. Rows that come in at the front between
 # two requests can make one answer look like another; so many times in a row they cannot but by design. Where paging is
@@ -107,7 +101,6 @@ class OffsetScan:
         self._paged = paged
         self._page_limit = page_limit
         self._identify = identify
-        self._most_ahead = min(MOST_PAGES_AHEAD, math.ceil(SECONDS_AHEAD * client.requests_per_second))
         self._seen = SeenIds()
         self._ahead: PagesAhead | None = None
         self._held: tuple[int, Page] | None = None
@@ -177,7 +170,8 @@ class OffsetScan:
         if held is not None and self._is_linked(*held):
             return held
         if self._ahead is None and 1 < rows == self._full and self._offset_is_honoured and not self._short_pages_go_on:
-            self._ahead = PagesAhead(self._get, self._end - 1, self._full - 1, self._full, self._most_ahead)
+            most = most_ahead(self._client.requests_per_second)
+            self._ahead = PagesAhead(self._get, self._end - 1, self._full - 1, self._full, most)
         ahead = self._ahead.take() if self._ahead else None
         if ahead is not None:
             if self._is_linked(*ahead):

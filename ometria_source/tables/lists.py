@@ -9,7 +9,8 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
-from ometria_source.api.client import Account, JsonObject, OmetriaClient
+from ometria_source.api.account import Account
+from ometria_source.api.client import JsonObject, OmetriaClient
 from ometria_source.api.scan import scan
 from ometria_source.exceptions import UnexpectedAnswerError
 from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_id, is_limited, snapshot_merge

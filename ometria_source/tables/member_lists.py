@@ -7,18 +7,22 @@ so is replaced: (list, *) one list, (*, profile) one profile, (*, *) everything.
 
 from __future__ import annotations
 
+import json
 import logging
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import IO, Any
 
 import dlt
 from dlt.common.schema.typing import TDeleteInsertStrategyDict, TTableSchemaColumns
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
-from ometria_source.api.client import Account, JsonObject, OmetriaClient
+from ometria_source.api.account import Account
+from ometria_source.api.ahead import in_order, most_ahead
+from ometria_source.api.client import JsonObject, OmetriaClient
 from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
 from ometria_source.settings import PAGE_LIMIT
 from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited
@@ -26,7 +30,7 @@ from ometria_source.tables.lists import list_pages
 from ometria_source.tables.member_paths import find_path, members_of, size_of
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.profile_scan import PATH as PROFILES_PATH
-from ometria_source.tables.profile_scan import SharedProfileScan, list_ids, profile_pages
+from ometria_source.tables.profile_scan import Memberships, SharedProfileScan, list_ids, profile_pages
 from ometria_source.tables.watermark import Watermark
 
 log = logging.getLogger(__name__)
@@ -52,6 +56,9 @@ MERGE: TDeleteInsertStrategyDict = {
 
 # Rows that are handed to dlt at a time when they come from the profiles; a guess between memory and overhead.
 ROWS_AT_A_TIME = 5_000
+
+# Bytes of a list's ids that wait in memory for their turn, about 20,000 of them; more go to a temporary file. A guess.
+KEPT_IN_MEMORY = 1_000_000
 
 
 def member_lists_resource(
@@ -121,31 +128,35 @@ class _Reading:
 
     def rows(self, source: str) -> Iterator[list[Pair] | None]:
         """Rows and markers, from where the setting and the account say."""
+        while self.shared_scan.in_progress:
+            yield None
+        shared = self.shared_scan.take()
         no_path_answers = self.state.get("read_from") == "profiles" and not self.watermark.is_complete_scan_due
         if source == "profiles" or (source == "auto" and no_path_answers):
-            yield from self._by_profile()
+            yield from self._by_profile(shared)
             return
         lists = [item for page in list_pages(self.client) for item in page]
         path = find_path(self.client, lists, self.state.get("path")) if lists else self.state.get("path")
         if path is not None or not lists:
-            yield from self._by_list(lists, path)
+            yield from self._by_list(lists, path, shared)
         elif source == "auto":
-            yield from self._by_profile()
+            yield from self._by_profile(shared)
         else:
             raise UnexpectedAnswerError(
                 "/lists/{list_id}/…", 'under no known path with members; set `member_lists_from` to "profiles"'
             )
 
-    def _by_list(self, lists: list[JsonObject], path: str | None) -> Iterator[list[Pair]]:
-        complete = self.watermark.is_complete_scan_due or self.state.get("read_from") != "lists"
+    def _by_list(self, lists: list[JsonObject], path: str | None, shared: Memberships | None) -> Iterator[list[Pair]]:
+        # profiles that are gone leave this table in the run in which they leave their own
+        profiles_are_complete = shared is not None and shared.since is None
+        complete = (
+            self.watermark.is_complete_scan_due or profiles_are_complete or self.state.get("read_from") != "lists"
+        )
         before: dict[str, str] = {} if complete else self.state["lists"]
-        after: dict[str, str] = {}
-        for item in lists:
-            list_id = str(item["id"])
-            content = _content_sign(item)
-            if path is not None and (content is None or before.get(list_id) != content):
-                yield from self._one_list(item, list_id, path)
-            after[list_id] = content or ""
+        after = {_id(item): _content_sign(item) or "" for item in lists}
+        if path is not None:
+            changed = [item for item in lists if not after[_id(item)] or before.get(_id(item)) != after[_id(item)]]
+            yield from self._members(changed, path)
         if self.limited:
             return
         yield [_pair(gone, MARKER) for gone in before.keys() - after.keys()]
@@ -156,24 +167,37 @@ class _Reading:
         if complete:
             yield [_pair(MARKER, MARKER)]
 
-    def _one_list(self, item: JsonObject, list_id: str, path: str) -> Iterator[list[Pair]]:
+    def _members(self, lists: list[JsonObject], path: str) -> Iterator[list[Pair]]:
+        """Members and marker of each list; of one that is gone the marker alone."""
+        most = most_ahead(self.client.requests_per_second)
+        for item, pages in zip(lists, in_order(lists, lambda item: self._one_list(item, path), most), strict=True):
+            if pages is None:
+                log.warning("member_lists: a list was deleted while it was read; its members are removed")
+            else:
+                with pages:
+                    for ids in map(json.loads, pages):
+                        yield [_pair(_id(item), profile_id) for profile_id in ids]
+            if not self.limited:
+                yield [_pair(_id(item), MARKER)]
+
+    def _one_list(self, item: JsonObject, path: str) -> IO[str] | None:
+        """The profile ids of a list, a page a line, once they are all there; None for a list that is gone."""
+        # it outlives this method: who takes it reads it and closes it
+        pages: IO[str] = tempfile.SpooledTemporaryFile(KEPT_IN_MEMORY, "w+", encoding="utf-8")  # noqa: SIM115
         try:
-            for ids in members_of(self.client, path, item):
-                yield [_pair(list_id, profile_id) for profile_id in ids]
+            pages.writelines(json.dumps(ids) + "\n" for ids in members_of(self.client, path, item))
         except NotFoundError:
             # another list has already answered on this path: so it is the list that is gone
-            log.warning("member_lists: a list was deleted while it was read; its members are removed")
-        if not self.limited:
-            yield [_pair(list_id, MARKER)]
+            pages.close()
+            return None
+        pages.seek(0)
+        return pages
 
-    def _by_profile(self) -> Iterator[list[Pair] | None]:
+    def _by_profile(self, shared: Memberships | None) -> Iterator[list[Pair]]:
         since = self.watermark.last_scan
         if self.watermark.is_complete_scan_due or self.state.get("read_from") != "profiles":
             since = None
-        while self.shared_scan.in_progress:
-            yield None
         started = self.watermark.started
-        shared = self.shared_scan.take()
         if shared and (shared.since is None or (since is not None and shared.since <= since)):
             started, since, memberships = shared.started, shared.since, shared.rows()
         else:
@@ -215,6 +239,10 @@ class _Reading:
             raise UnexpectedAnswerError(
                 PROFILES_PATH, "without `lists` in any profile, and no known path gives a list's members"
             )
+
+
+def _id(item: JsonObject) -> str:
+    return str(item["id"])
 
 
 def _pair(list_id: str, profile_id: str) -> Pair:

@@ -20,7 +20,7 @@ def counting(client: OmetriaClient | None = None) -> Iterator[dict[str, Any]]:
     """Count what the running resource reads, also when it fails.
 
     Args:
-        client: Whose requests and retries to note at the end.
+        client: Whose requests and retries to note at the end, when it is closed.
 
     Yields:
         The resource's metrics, with `rows_read` at zero.
@@ -31,5 +31,6 @@ def counting(client: OmetriaClient | None = None) -> Iterator[dict[str, Any]]:
         yield metrics
     finally:
         if client is not None:
+            client.close()
             metrics[REQUESTS] = client.requests
             metrics[RETRIES] = client.retries

@@ -10,7 +10,8 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
-from ometria_source.api.client import Account, JsonObject
+from ometria_source.api.account import Account
+from ometria_source.api.client import JsonObject
 from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, snapshot_merge
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.profile_scan import SharedProfileScan, profile_pages

@@ -14,7 +14,8 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
-from ometria_source.api.client import Account, JsonObject
+from ometria_source.api.account import Account
+from ometria_source.api.client import JsonObject
 from ometria_source.api.windows import END_OF_TIME, WindowScan
 from ometria_source.settings import FIRST_UNSUBSCRIBE, UNSUBSCRIBES_LAG
 from ometria_source.tables.deletions import is_limited

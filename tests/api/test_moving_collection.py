@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from ometria_source.api.client import Account
+from ometria_source.api.account import Account
 from ometria_source.api.flight import Flight
 from ometria_source.api.pacing import CalledOffError
 from ometria_source.api.scan import OffsetScan

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ometria_source.api.client import Account
+from ometria_source.api.account import Account
 from ometria_source.api.pacing import GUARD, SLOWEST_SHARE, CalledOffError, Pacer, shared_pacer
 from ometria_source.exceptions import NotFoundError
 from ometria_source.settings import ENDPOINT_LIMITS

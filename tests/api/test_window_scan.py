@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ometria_source.api.client import Account
+from ometria_source.api.account import Account
 from ometria_source.api.windows import WindowScan
 from ometria_source.exceptions import IncompleteScanError
 from ometria_source.simulator import Behaviour, SimulatedAccount, SimulatedOmetria

@@ -1,0 +1,98 @@
+"""Who is in which list, when lists and people come and go while they are read."""
+
+from __future__ import annotations
+
+import truth
+
+from ometria_source.simulator import Behaviour
+
+
+def members_of(warehouse, list_id: str) -> set[str]:
+    return {row["profile_id"] for row in warehouse.rows("member_lists") if row["list_id"] == list_id}
+
+
+def test_a_list_that_is_deleted_between_two_of_its_pages_leaves_no_member_behind(
+    account, ometria, load, warehouse, monkeypatch
+):
+    monkeypatch.setenv("SOURCES__OMETRIA__MEMBER_LISTS_FROM", "lists")
+    ometria.behaviour = Behaviour(max_limit=20)
+    largest = max(account.lists.values(), key=lambda item: item["size"])["id"]
+    load("--tables", "member_lists")
+    assert members_of(warehouse, largest)
+    account.leave(largest, account.members[largest][-1])
+    seen = len(ometria.requests_to(f"/lists/{largest}/"))
+
+    def delete_once_it_is_being_read() -> None:
+        # the first page of it is the look whether the path still answers
+        if len(ometria.requests_to(f"/lists/{largest}/")) > seen + 2:
+            account.delete_list(largest)
+        else:
+            ometria.after_request(1, delete_once_it_is_being_read)
+
+    ometria.after_request(1, delete_once_it_is_being_read)
+    result = load("--tables", "member_lists")
+
+    assert "a list was deleted while it was read" in result.out
+    truth.assert_members(warehouse, account)
+
+
+def test_a_profile_that_is_erased_leaves_both_tables_in_the_same_run(account, ometria, load, warehouse, monkeypatch):
+    """Also where its list does not show that it changed, and a complete reading of the lists is not due."""
+    monkeypatch.setenv("SOURCES__OMETRIA__MEMBER_LISTS_FROM", "lists")
+    load("--tables", "member_lists")
+    dynamic = next(item for item in account.lists.values() if item["type"] == "DYNAMIC" and item["size"] > 1)
+    before = {list_id: dict(item) for list_id, item in account.lists.items()}
+    erased = account.members[dynamic["id"]][0]
+    joined = [list_id for list_id, members in account.members.items() if erased in members]
+    account.erase_profile(erased)
+    for list_id in joined:
+        # as many members as before, and the time of the refresh unchanged
+        account.join(list_id, next(key for key in account.profiles if key not in account.members[list_id]))
+        account.update_list(
+            list_id, **{name: value for name, value in before[list_id].items() if name.startswith("timestamp")}
+        )
+
+    load("--tables", "profiles,member_lists")
+
+    truth.assert_profiles(warehouse, account)
+    truth.assert_members(warehouse, account)
+
+
+def test_two_contacts_with_one_id_are_two_members(account, ometria, load, warehouse):
+    """A contact's id is unique in its collection only."""
+    ometria.behaviour = Behaviour(members_item="contact", profiles_carry_lists=False)
+    for start in ("aaaa", "bbbb"):
+        account.join("77", account.add_profile(id=f"{start}-000000-12345678"))
+
+    load("--tables", "member_lists")
+
+    truth.assert_members(warehouse, account)
+
+
+def test_several_lists_are_read_at_a_time(account, ometria, load, warehouse, monkeypatch):
+    monkeypatch.setenv("SOURCES__OMETRIA__MEMBER_LISTS_FROM", "lists")
+    ometria.behaviour = Behaviour(latency=0.1)
+    load("--tables", "member_lists")
+
+    lists = [request.path for request in ometria.requests if request.path.startswith("/lists/")][1:]
+    assert len(set(lists[:4])) == 4
+    truth.assert_members(warehouse, account)
+
+
+def test_a_list_that_cannot_be_read_fails_the_table_and_keeps_what_was_there(
+    account, ometria, run, load, warehouse, monkeypatch
+):
+    monkeypatch.setenv("SOURCES__OMETRIA__MEMBER_LISTS_FROM", "lists")
+    load("--tables", "member_lists")
+    before = sorted(map(str, warehouse.rows("member_lists")))
+    account.join("101", list(account.profiles)[5])
+    ometria.fail("/lists/101/", 500, times=None)
+
+    result = run("--tables", "member_lists")
+
+    assert result.status == 1
+    assert "member_lists was not loaded" in result.out
+    assert sorted(map(str, warehouse.rows("member_lists"))) == before
+    ometria.heal()
+    load("--tables", "member_lists")
+    truth.assert_members(warehouse, account)
