@@ -35,6 +35,9 @@ WINDOW_ROWS = 5_000
 CUT_MULTIPLE = UNASKED_PAGE_LIMIT
 
 
+FULL_SECOND = "gives a round number of rows even for a single second"
+
+
 class WindowScan:
     """Reads the events of one stretch of time.
 
@@ -73,15 +76,26 @@ class WindowScan:
         """
         start, last = floor(since.timestamp()), floor((before - timedelta(microseconds=1)).timestamp())
         width = FIRST_WIDTH if self._now - start > FIRST_WIDTH else last - start + 1
+        suspicion: _Suspicion | None = None
+        is_cutting = doubtful = False
         while start <= last:
             end = min(start + width - 1, last)
             # one second more on both sides: whether the bounds belong to the window is not documented
             rows, looks_cut = self._answer(start - 1, end + 1)
             if looks_cut and start < end:
+                suspicion = suspicion or _Suspicion(end, len(rows))
                 width = self._now - start + 1 if start <= self._now < end else (end - start + 1) // 2
                 continue
             if looks_cut and self._offset_is_ignored:
                 rows = self._single_second(start, rows)
+            elif looks_cut:
+                # paged to its end, so it is whole, unless this server is found to cut what it pages
+                doubtful = True
+            if suspicion:
+                is_cutting = is_cutting or suspicion.is_confirmed_by(rows)
+                suspicion = suspicion if end < suspicion.end else None
+            if doubtful and is_cutting:
+                raise IncompleteScanError(self._path, FULL_SECOND)
             if rows:
                 yield rows
             start = end + 1
@@ -115,7 +129,7 @@ class WindowScan:
             if not looks_cut and within.issubset(map(repr, rows)) and (since < before or within):
                 return rows
             found.update((repr(row), row) for row in rows)
-        raise IncompleteScanError(self._path, "gives a round number of rows even for a single second")
+        raise IncompleteScanError(self._path, FULL_SECOND)
 
     def _answer(self, since: int, before: int) -> tuple[list[JsonObject], bool]:
         """What the server gives for a window, and whether that looks cut."""
@@ -135,6 +149,25 @@ class WindowScan:
         looks_cut = size > 0 and size % CUT_MULTIPLE == 0 and size >= self._largest
         self._largest = max(self._largest, size)
         return rows, looks_cut
+
+
+class _Suspicion:
+    """That a window's answer was cut: confirmed when its parts hold more rows than it gave.
+
+    Args:
+        end: The window's last second.
+        rows: How many rows it gave.
+    """
+
+    def __init__(self, end: int, rows: int) -> None:
+        self.end = end
+        self._rows = rows
+        self._found: set[str] = set()
+
+    def is_confirmed_by(self, part: list[JsonObject]) -> bool:
+        if len(self._found) <= self._rows:
+            self._found.update(map(repr, part))
+        return len(self._found) > self._rows
 
 
 def _second(timestamp: int) -> str:
