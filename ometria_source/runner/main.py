@@ -3,7 +3,6 @@
 # no `from __future__ import annotations`: dlt reads the signature of `_configured`
 import logging
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +14,7 @@ from dlt.extract import DltSource
 
 from ometria_source.exceptions import ConfigurationError, InvalidSettingError, NothingConfiguredError
 from ometria_source.runner.options import LOGS, PIPELINE_NAME, TABLES, Options, parse_options
+from ometria_source.runner.redaction import redact_errors, redacted_packages, redacted_traceback
 from ometria_source.runner.run import run_tables
 from ometria_source.runner.sentences import sentence
 from ometria_source.runner.workspace import open_pipeline, working_folder
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parse_options(arguments)
         verbose = options.verbose
         _set_up_logging(verbose)
+        redact_errors()
         if options.demo:
             # the demo brings the simulated account with it, which no other run needs
             from ometria_source.runner.demo import run_demo  # noqa: PLC0415
@@ -76,7 +77,8 @@ def _load_account(options: Options) -> int:
     with working_folder(PIPELINE_NAME):
         pipeline = open_pipeline(PIPELINE_NAME, options.destination, options.dataset)
         quiet_dlt(options.verbose)
-        report = run_tables(pipeline, source, tables, options.full_refresh)
+        with redacted_packages(pipeline):
+            report = run_tables(pipeline, source, tables, options.full_refresh)
     print("\n".join(report.lines()))
     return report.exit_status
 
@@ -114,9 +116,9 @@ def _configured(
 
 
 def quiet_dlt(verbose: bool) -> None:
-    """Leave dlt's warnings out, which say nothing of use here, unless somebody set a level; dlt must be running."""
+    """Leave out what dlt logs: the summary says it in a sentence. Unless somebody set a level; dlt must be running."""
     if not verbose and dlt.config.get("runtime.log_level") is None:
-        logging.getLogger("dlt").setLevel(logging.ERROR)
+        logging.getLogger(dlt.current.run_context().name).setLevel(logging.CRITICAL)
 
 
 def _set_up_logging(verbose: bool) -> None:
@@ -131,6 +133,6 @@ def _set_up_logging(verbose: bool) -> None:
 
 def _fail(error: BaseException, status: int, verbose: bool) -> int:
     if verbose:
-        traceback.print_exception(error)
+        print(redacted_traceback(error), file=sys.stderr)
     print(sentence(error), file=sys.stderr)
     return status

@@ -6,7 +6,18 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 NamedFault = Literal[
-    "reset", "reset-mid-body", "truncated", "chunked-cut", "html", "null", "object", "bad-json", "hang", "redirect"
+    "reset",
+    "reset-mid-body",
+    "truncated",
+    "chunked-cut",
+    "html",
+    "null",
+    "object",
+    "bad-json",
+    "hang",
+    "drip",
+    "drip-headers",
+    "redirect",
 ]
 NAMED_FAULTS: tuple[str, ...] = get_args(NamedFault)
 
@@ -24,8 +35,10 @@ class Behaviour:
             None: no limit.
         retry_after: The `Retry-After` header on 429; None: no such header.
         refused_status: The answer to a missing or wrong key: 401 or 403.
+        redirect_to: Where the fault "redirect" leads; None: to a path of this server that answers `[]`.
         forbidden: Prefixes of paths, like "/unsubscribes", that answer 403.
-        latency: Seconds that every answer takes.
+        latency: Seconds that the network takes: half of them before a request arrives, half after it is answered.
+        jitter: A request takes up to so many seconds more to arrive, at random: requests can overtake each other.
         lists_paged: Whether `/lists` honours `limit` (default 10) and `offset`; else it answers everything.
         unsubscribes_paged: The same for `/unsubscribes`.
         unsubscribes_cap: The most rows that `/unsubscribes` answers, silently.
@@ -47,8 +60,10 @@ class Behaviour:
     requests_per_second: float | None = None
     retry_after: str | None = None
     refused_status: int = 401
+    redirect_to: str | None = None
     forbidden: frozenset[str] = frozenset()
     latency: float = 0.0
+    jitter: float = 0.0
     lists_paged: bool = False
     unsubscribes_paged: bool = False
     unsubscribes_cap: int | None = None
@@ -73,7 +88,7 @@ class Request:
         path: Decoded, without the `/v2` prefix.
         query: Decoded; of a repeated name the last value.
         headers: As sent; names in lower case.
-        at: Arrival, on the monotonic clock; never earlier than the one before.
+        at: Arrival, in seconds of the monotonic clock, after the way there; never earlier than the one before.
         status: As answered; 0 when the connection was broken or held before a status was sent.
     """
 
@@ -93,11 +108,13 @@ class PlannedFault:
         path_prefix: E.g. "/profiles"; "" or "/" is every path.
         fault: A status, or a name.
         times: How many requests are left to fail; None: all.
+        retry_after: The `Retry-After` header that goes with a status; None: as `Behaviour.retry_after` says.
     """
 
     path_prefix: str
     fault: int | str
     times: int | None
+    retry_after: str | None = None
 
     def __post_init__(self) -> None:
         if isinstance(self.fault, str) and self.fault not in NAMED_FAULTS:

@@ -1,14 +1,18 @@
 """The simulated Ometria API on loopback: real HTTP, invented data.
 
-A request is recorded, answered and followed by the changes that wait for it under one lock: so "after the third
-request" means exactly that, however many connections are open. Only latency and sending happen outside the lock.
+A request is stamped when it arrives. In the order of the stamps, requests are recorded, answered and followed by the
+changes that wait for them, under one lock: so "after the third request" means exactly that, however many connections
+are open. Only the ways there and back happen outside the lock.
 """
 
 from __future__ import annotations
 
+import random
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -44,6 +48,11 @@ class SimulatedOmetria:
         self._arrivals: deque[float] = deque()
         self._errors: list[Exception] = []
         self._closing = threading.Event()
+        self._random = random.Random(account.seed)
+        self._stamping = threading.Lock()
+        self._stamped = 0
+        self._next_turn = threading.Condition(account.lock)
+        self._served = 0
         self._wire = Wire(self._reply, self._closing)
         self._thread = threading.Thread(target=self._wire.serve_forever, args=(0.01,), name="simulated-ometria")
         self._thread.daemon = True
@@ -72,18 +81,22 @@ class SimulatedOmetria:
         """Return the requests whose path begins so, e.g. "/profiles"."""
         return [request for request in list(self.requests) if request.path.startswith(path_prefix)]
 
-    def fail(self, path_prefix: str, fault: int | NamedFault, times: int | None = 1) -> None:
+    def fail(
+        self, path_prefix: str, fault: int | NamedFault, times: int | None = 1, *, retry_after: str | None = None
+    ) -> None:
         """Let the next requests under a path fail. Several plans for one path are worked off in order.
 
         Args:
-            path_prefix: E.g. "/profiles"; "/" is every path.
+            path_prefix: E.g. "/profiles"; "/" is every path; "/lists/" is what lies below the lists.
             fault: A status (its body is small JSON), or: "reset" (before an answer), "reset-mid-body", "truncated"
                 (fewer bytes than Content-Length), "chunked-cut" (no last chunk), "html", "null", "object", "bad-json"
-                (each with status 200), "hang" (until the server closes), "redirect" (302 to a path that answers `[]`).
+                (each with status 200), "hang" (until the server closes), "drip" (the body comes byte by byte and never
+                ends), "drip-headers" (so do the headers), "redirect" (302).
             times: How many requests; None: for ever.
+            retry_after: The `Retry-After` header that goes with a status; None: on 429, that of the behaviour.
         """
         with self.account.lock:
-            self._faults.append(PlannedFault(path_prefix, fault, times))
+            self._faults.append(PlannedFault(path_prefix, fault, times, retry_after))
 
     def heal(self) -> None:
         """Forget all planned faults. Requests that hang already keep hanging."""
@@ -101,15 +114,17 @@ class SimulatedOmetria:
         with self.account.lock:
             self._waiting.append((len(self.requests) + n, function))
 
-    def _reply(self, method: str, target: str, headers: dict[str, str], arrived: float) -> Reply:
+    def _reply(self, method: str, target: str, headers: dict[str, str]) -> Reply:
         """Answer one request; called by the threads of the wire."""
+        way = self.behaviour.latency / 2 + self._random.uniform(0, self.behaviour.jitter)
+        if self._closing.wait(way):
+            return Reply(0, b"")  # it never arrived
         parts = urlsplit(target)
         path = unquote(parts.path)
         inside = path == PREFIX or path.startswith(PREFIX + "/")
         path = path[len(PREFIX) :] or "/" if inside else path
         query = dict(parse_qsl(parts.query, keep_blank_values=True))
-        with self.account.lock:
-            at = max(arrived, self.requests[-1].at) if self.requests else arrived
+        with self._arrival() as at:
             behaviour = self.behaviour
             too_many = self._too_many(at)
             fault = self._next_fault(path)
@@ -121,14 +136,28 @@ class SimulatedOmetria:
             reply = self._shape(found, fault, path, behaviour)
             self.requests.append(Request(method, path, query, headers, at, reply.status))
             self._call_waiting()
-        self._closing.wait(behaviour.latency)
+        self._closing.wait(behaviour.latency / 2)
         return reply
+
+    @contextmanager
+    def _arrival(self) -> Iterator[float]:
+        """Stamp a request, and hold the account's lock while it has its turn; turns come in the order of the stamps."""
+        with self._stamping:
+            at, turn = time.monotonic(), self._stamped
+            self._stamped += 1
+        with self._next_turn:
+            self._next_turn.wait_for(lambda: self._served == turn)
+            try:
+                yield at
+            finally:
+                self._served += 1
+                self._next_turn.notify_all()
 
     def _answer(
         self, method: str, path: str, query: dict[str, str], headers: dict[str, str], inside: bool, too_many: bool
     ) -> Answer:
         if method != "GET":
-            return RefusalError(405, "Only GET is simulated").answer
+            return Answer(405, encode({"status": 405, "message": "Only GET is simulated"}), {"Allow": "GET"})
         if not inside and path == "/":
             return Answer(200, encode({"simulation": True, "message": _NOTICE}))
         if path.startswith("/redirected"):
@@ -141,9 +170,10 @@ class SimulatedOmetria:
             return RefusalError(404, "Not found").answer
         return answer(self.account, self.behaviour, path, query)
 
-    def _shape(self, found: Answer, fault: int | str | None, path: str, behaviour: Behaviour) -> Reply:
+    def _shape(self, found: Answer, planned: PlannedFault | None, path: str, behaviour: Behaviour) -> Reply:
         """Make the reply out of an answer and the fault that befalls it."""
-        status, body, extra, content_type = found.status, found.body, {}, "application/json"
+        status, body, extra, content_type = found.status, found.body, dict(found.headers), "application/json"
+        fault = planned.fault if planned else None
         if isinstance(fault, int):
             status, body = fault, encode({"status": fault, "message": "A simulated fault"})
         elif fault == "html":
@@ -156,13 +186,13 @@ class SimulatedOmetria:
             status, body = 200, b'[{"id": "1a2b", "email'
         elif fault == "redirect":
             status, body = 302, b""
-            extra["Location"] = f"{self.base_url}/redirected{path}"
+            extra["Location"] = behaviour.redirect_to or f"{self.base_url}/redirected{path}"
         elif fault in ("reset", "hang"):
             status = 0
         if status == 429 and behaviour.retry_after is not None:
             extra["Retry-After"] = behaviour.retry_after
-        if status == 405:
-            extra["Allow"] = "GET"
+        if planned and planned.retry_after is not None:
+            extra["Retry-After"] = planned.retry_after
         return Reply(status, body, content_type, extra, fault if isinstance(fault, str) else None)
 
     def _too_many(self, at: float) -> bool:
@@ -178,14 +208,14 @@ class SimulatedOmetria:
         self._arrivals.append(at)
         return len(self._arrivals) > allowed
 
-    def _next_fault(self, path: str) -> int | str | None:
+    def _next_fault(self, path: str) -> PlannedFault | None:
         for planned in self._faults:
             if path.startswith(planned.path_prefix):
                 if planned.times is not None:
                     planned.times -= 1
                     if planned.times <= 0:
                         self._faults.remove(planned)
-                return planned.fault
+                return planned
         return None
 
     def _call_waiting(self) -> None:

@@ -6,13 +6,21 @@ import contextlib
 import socket
 import struct
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from typing import Any
 
 SERVER_NAME = "simulated-ometria (invented data)"
+
+# Seconds between two bytes of an answer that drips: short of every time-out that looks at the gaps only.
+DRIP_PAUSE = 0.05
+
+# What a dripping answer begins with, at this pace for longer than anybody waits: spaces, which JSON allows before a
+# value; in a header no more than fits into a line of 64 KiB, the longest that Python's client accepts.
+BODY_PADDING = b" " * 1_000_000
+HEADER_PADDING = "-" * 60_000
 
 
 @dataclass(frozen=True)
@@ -26,14 +34,14 @@ class Reply:
     fault: str | None = None
 
 
-ReplyFunction = Callable[[str, str, "dict[str, str]", float], Reply]
+ReplyFunction = Callable[[str, str, "dict[str, str]"], Reply]
 
 
 class Wire(ThreadingHTTPServer):
     """Listens on a free loopback port, and asks `reply` for every answer.
 
     Args:
-        reply: Called with method, target, headers (names in lower case) and arrival time (monotonic seconds).
+        reply: Called with method, target and headers (names in lower case).
         closing: Set by the owner before `stop()`: releases held answers.
     """
 
@@ -106,14 +114,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def _serve(self) -> None:
-        arrived = time.monotonic()
         headers = {name.lower(): value for name, value in self.headers.items()}
         length = headers.get("content-length", "0")
         if "transfer-encoding" in headers or not length.isdigit():
             self.close_connection = True
         else:
             self.rfile.read(int(length))
-        reply = self.server.reply(self.command, self.path, headers, arrived)
+        reply = self.server.reply(self.command, self.path, headers)
         if reply.fault == "hang":
             self.server.closing.wait()
         if reply.fault == "hang" or self.server.closing.is_set():
@@ -121,6 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if reply.fault == "reset":
             self._reset()
+            return
+        if reply.fault in ("drip", "drip-headers"):
+            self._drip(reply)
             return
         self._send(reply)
 
@@ -147,9 +157,43 @@ class _Handler(BaseHTTPRequestHandler):
         elif reply.fault == "reset-mid-body":
             self._reset()
 
+    def _drip(self, reply: Reply) -> None:
+        """Send the answer byte by byte; it never ends."""
+        dripping = _Dripping(self.wfile, self.server.closing)
+        self.send_response(reply.status)
+        if reply.fault == "drip-headers":
+            self.wfile = dripping
+            self.send_header("X-Padding", HEADER_PADDING)
+        body = BODY_PADDING + reply.body
+        self.send_header("Content-Type", reply.content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile = dripping
+        self.wfile.write(body)
+
     def _reset(self) -> None:
         """Break the connection with RST instead of FIN: lingering for zero seconds does it."""
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.rfile.close()
         self.connection.close()
+
+
+class _Dripping(BufferedIOBase):
+    """A connection that takes one byte at a time, with a pause after each, until the server closes."""
+
+    def __init__(self, connection: Any, closing: threading.Event) -> None:
+        self._connection = connection
+        self._closing = closing
+
+    def writable(self) -> bool:
+        """As a file that is written to."""
+        return True
+
+    def write(self, data: Any, /) -> int:
+        """Send bytes one by one."""
+        for byte in bytes(data):
+            self._connection.write(bytes([byte]))
+            if self._closing.wait(DRIP_PAUSE):
+                raise ConnectionAbortedError
+        return len(data)

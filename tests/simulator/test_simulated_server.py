@@ -1,4 +1,4 @@
-"""The simulated server answers as Ometria documents, and misbehaves as it is told."""
+"""The simulated server answers as Ometria documents, and as its knobs say where the documentation is silent."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 import requests
-from requests.exceptions import RequestException
+from asking import ask, ids
 
-from ometria_source.simulator import Behaviour, SimulatedAccount, SimulatedOmetria
+from ometria_source.simulator import Behaviour, SimulatedAccount
 
 NOW = datetime(2024, 3, 5, 10, 20, 30, tzinfo=timezone.utc)
 
@@ -16,15 +16,6 @@ NOW = datetime(2024, 3, 5, 10, 20, 30, tzinfo=timezone.utc)
 @pytest.fixture
 def account() -> SimulatedAccount:
     return SimulatedAccount.invent(60, now=NOW)
-
-
-def ask(ometria: SimulatedOmetria, path: str, key: str | None = None, **query: object) -> requests.Response:
-    headers = {"X-Ometria-Auth": key or ometria.api_key}
-    return requests.get(ometria.base_url + path, params=query, headers=headers, timeout=10, allow_redirects=False)
-
-
-def ids(response: requests.Response) -> list[str]:
-    return [row["id"] for row in response.json()]
 
 
 def test_every_answer_says_that_it_is_simulated(ometria):
@@ -174,46 +165,6 @@ def test_profiles_can_be_without_lists_and_paths_forbidden(ometria):
     assert ask(ometria, "/unsubscribes").status_code == 403
 
 
-def test_too_many_requests_in_a_second_are_refused_with_retry_after(ometria):
-    ometria.behaviour = Behaviour(requests_per_second=3, retry_after="7")
-
-    answers = [ask(ometria, "/lists") for _ in range(5)]
-
-    assert ometria.requests[-1].at - ometria.requests[0].at < 1  # else the machine is too slow to break the limit
-    assert [answer.status_code for answer in answers] == [200, 200, 200, 429, 429]
-    assert [answer.headers.get("Retry-After") for answer in answers] == [None, None, None, "7", "7"]
-
-
-@pytest.mark.parametrize("fault", ["reset", "reset-mid-body", "truncated", "chunked-cut"])
-def test_a_broken_connection_is_seen_as_such_and_then_it_works_again(ometria, fault):
-    ometria.fail("/profiles", fault)
-
-    with pytest.raises(RequestException):
-        ask(ometria, "/profiles")
-    assert ask(ometria, "/profiles").status_code == 200
-
-
-@pytest.mark.parametrize(("fault", "status"), [(418, 418), (503, 503), ("html", 200), ("null", 200), ("redirect", 302)])
-def test_faults_befall_as_many_requests_to_their_path_as_they_were_told(ometria, fault, status):
-    ometria.fail("/profiles", fault, times=2)
-    good = ask(ometria, "/lists").content
-
-    bodies = [ask(ometria, "/profiles") for _ in range(3)]
-
-    assert [body.status_code for body in bodies] == [status, status, 200]
-    assert bodies[0].content not in (good, bodies[2].content)
-    assert len(bodies[2].json()) == 10
-
-
-def test_healing_ends_a_lasting_fault(ometria):
-    ometria.fail("/profiles", 500, times=None)
-    assert {ask(ometria, "/profiles").status_code for _ in range(3)} == {500}
-
-    ometria.heal()
-
-    assert ask(ometria, "/profiles").status_code == 200
-
-
 def test_a_change_happens_between_two_answers(account, ometria):
     ometria.after_request(2, lambda: account.erase_profile(account.profiles.ids()[0]))
 
@@ -231,11 +182,3 @@ def test_a_request_is_noted_with_what_was_asked_and_answered(ometria):
     assert second.status == 404
     assert second.at >= first.at
     assert ometria.requests_to("/profiles") == [second]
-
-
-def test_a_closed_server_answers_no_more(account):
-    with SimulatedOmetria(account) as ometria:
-        assert ask(ometria, "/lists").status_code == 200
-
-    with pytest.raises(RequestException):
-        ask(ometria, "/lists")

@@ -1,0 +1,141 @@
+"""Errors without the rows that they quote, wherever they are put: in the log, in dlt's trace, in its load packages.
+
+A database that cannot take a value quotes it, and dlt passes that on. So the text of an error loses what stands in
+quotes, addresses, and the query of a URL; what kind of error it is, and where it arose, stays. Rather too much is
+hidden than too little: where quotes are many, all from the first to the last.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.common.storages.load_package import LoadJobInfo
+from dlt.pipeline import trace as dlt_trace
+from dlt.pipeline.trace import PipelineStepTrace, PipelineTrace
+
+# Where a traceback tells a place in the code, and the code there: no values.
+FRAME = re.compile(r'(^ +File "[^"\n]+", line \d+.*\n(?: {4,}.*(?:\n|$))*)', re.MULTILINE)
+
+# What can hold a value, and what is left of it.
+HIDDEN = (
+    # an address
+    (re.compile(r"[^\s\"'`<>(){}\[\],:;=]{1,254}@[^\s\"'`<>(){}\[\],:;=]{1,254}"), "…"),
+    # the query of a URL
+    (re.compile(r"\?[^\s\"'`?]*=[^\s\"'`]*"), "?…"),
+    # a value as Postgres tells it, also with the row around it, which may have several lines
+    (re.compile(r"^(DETAIL|CONTEXT): .*", re.MULTILINE | re.DOTALL), r"\1: …"),
+    # a value as dlt tells it, and its rows
+    (re.compile(r"\bvalue `.*?`(?= in table `)", re.DOTALL), "value `…`"),
+    (re.compile(r"\b(Offending data item): .*", re.DOTALL), r"\1: …"),
+    # whatever is quoted, to the last quote of the same kind, else to the end; an apostrophe is no quote
+    (re.compile(r"(?<!\w)([\"'])(?:.*\1(?!\w)|.*)", re.DOTALL), "'…'"),
+)
+
+# How dlt names the files of a load package that tell why a job failed.
+ERROR_FILES = "*.exception"
+
+
+def redacted(text: str) -> str:
+    """The text of an error without values.
+
+    Args:
+        text: A message, or a traceback as Python formats it.
+    """
+    # every second piece is a frame
+    return "".join(piece if place % 2 else _without_values(piece) for place, piece in enumerate(FRAME.split(text)))
+
+
+def _without_values(message: str) -> str:
+    for pattern, rest in HIDDEN:
+        message = pattern.sub(rest, message)
+    return message
+
+
+def redacted_traceback(error: BaseException) -> str:
+    """The traceback of an error, and of those that led to it, without values."""
+    return redacted("".join(traceback.format_exception(error))).rstrip("\n")
+
+
+class _RedactingFilter(logging.Filter):
+    """Takes the values out of each record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redacted(record.getMessage()), None
+        if record.exc_info and record.exc_info[1]:
+            record.exc_text, record.exc_info = redacted_traceback(record.exc_info[1]), None
+        return True
+
+
+class _RedactingTracker:
+    """Takes the values out of each step of a trace before dlt stores or sends it."""
+
+    def on_start_trace(self, *_: Any) -> None:
+        """Nothing to do."""
+
+    def on_start_trace_step(self, *_: Any) -> None:
+        """Nothing to do."""
+
+    def on_end_trace_step(self, trace: PipelineTrace, step: PipelineStepTrace, *_: Any) -> None:
+        """Redact the errors of the step that has just been added."""
+        if step.step_exception:
+            trace.steps[-1] = step._replace(step_exception=redacted(step.step_exception))
+        for error in step.exception_traces or ():
+            error["message"] = redacted(error["message"])
+            # attributes of exceptions, such as the row that was refused
+            error.pop("exception_attrs", None)
+        for package in step.step_info.load_packages if step.step_info else ():
+            for jobs in package.jobs.values():
+                jobs[:] = [_redacted_job(job) for job in jobs]
+
+    def on_end_trace(self, *_: Any) -> None:
+        """Nothing to do."""
+
+
+def _redacted_job(job: LoadJobInfo) -> LoadJobInfo:
+    return job._replace(failed_message=redacted(job.failed_message)) if job.failed_message else job
+
+
+_filter = _RedactingFilter()
+_tracker = _RedactingTracker()
+
+
+def redact_errors() -> None:
+    """From now on, the log and the traces of this process hold no values. Calling it twice is harmless."""
+    # those who log the errors of others; dlt's logger bears its context's name
+    for name in (dlt.current.run_context().name, "ometria_source.runner.run"):
+        logging.getLogger(name).addFilter(_filter)
+    if _tracker not in dlt_trace.TRACKING_MODULES:
+        # the first, so that the others pass on what it has redacted
+        dlt_trace.TRACKING_MODULES.insert(0, _tracker)
+
+
+@contextmanager
+def redacted_packages(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """Take the values out of what dlt notes about failed jobs in load packages, before and after a run.
+
+    Args:
+        pipeline: Whose packages; its working folder is held by this process.
+    """
+    _redact_packages(pipeline)
+    try:
+        yield
+    finally:
+        _redact_packages(pipeline)
+
+
+def _redact_packages(pipeline: dlt.Pipeline) -> None:
+    folder = Path(pipeline.working_dir)
+    for path in folder.rglob(ERROR_FILES):
+        text = path.read_text(encoding="utf-8")
+        if (rest := redacted(text)) != text:
+            # at once or not at all: dlt reads the file when it goes on with the package
+            new = folder / f"{path.name}.redacted"
+            new.write_text(rest, encoding="utf-8")
+            new.replace(path)
