@@ -39,6 +39,13 @@ def test_a_bad_flag_is_found_before_anything_is_read(ometria, run, workspace, fl
     assert not list(workspace.iterdir())
 
 
+@pytest.mark.parametrize("flags", [["--api-key", "a-key-1234"], ["--api-key=a-key-1234"], ["a-key-1234"]])
+def test_a_key_that_is_given_as_a_flag_is_not_repeated(run, flags):
+    result = run(*flags)
+    assert result.status == 2
+    assert "a-key-1234" not in result.out + result.err
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

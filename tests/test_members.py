@@ -96,3 +96,15 @@ def test_a_list_that_cannot_be_read_fails_the_table_and_keeps_what_was_there(
     ometria.heal()
     load("--tables", "member_lists")
     truth.assert_members(warehouse, account)
+
+
+def test_a_path_that_answers_no_more_is_reported_and_the_members_come_from_the_profiles(
+    account, ometria, load, warehouse
+):
+    assert "any more" not in load("--tables", "profiles,member_lists").out
+    ometria.behaviour = Behaviour(members_path=None)
+
+    result = load("--tables", "profiles,member_lists")
+
+    assert "no path to members answers any more" in result.out
+    truth.assert_members(warehouse, account)

@@ -70,7 +70,11 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--full-refresh", action="store_true", help="read the selected tables anew and replace them")
     parser.add_argument("--demo", action="store_true", help="show it on a simulated account; needs no credentials")
     parser.add_argument("--verbose", action="store_true", help="log more, and show tracebacks")
-    flags = parser.parse_args(arguments)
+    flags, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        # not what follows a flag: it may be a key
+        names = [word.split("=")[0] for word in unknown if word.startswith("-")]
+        parser.error(f"unknown flag: {', '.join(names)}" if names else "unknown words after the flags")
     given = {name for name, value in vars(flags).items() if value not in (None, False)}
     if flags.demo and (others := given - {"demo", "verbose"}):
         flag = min(others).replace("_", "-")

@@ -140,6 +140,8 @@ class _Reading:
         if path is not None or not lists:
             yield from self._by_list(lists, path, shared)
         elif source == "auto":
+            if self.state.get("read_from") == "lists":
+                log.warning("member_lists: no path to members answers any more; they are read from the profiles")
             yield from self._by_profile(shared)
         else:
             raise UnexpectedAnswerError(
