@@ -161,15 +161,51 @@ def test_a_package_that_cannot_be_loaded_is_named_with_the_way_out(account, omet
     truth.assert_lists(warehouse, account)
 
 
+def test_a_run_that_meets_a_package_which_fails_again_says_so_and_names_its_own_tables(
+    account, ometria, run, load, warehouse, monkeypatch
+):
+    """What was asked for is named as not loaded, although it was not even read."""
+    load("--tables", "lists,unsubscribes")
+    pipeline = dlt.attach("ometria_pipeline")
+    pipeline.extract([{"list_id": "x", "size": "1"}], table_name="lists", loader_file_format="parquet")
+    pipeline.normalize()
+    (job,) = Path(pipeline.working_dir).glob("load/normalized/*/new_jobs/lists.*")
+    job.write_bytes(b"this is no parquet")
+    monkeypatch.setenv("LOAD__RAISE_ON_MAX_RETRIES", "1")
+    assert run("--tables", "lists").status == 1
+    account.unsubscribe(list(account.profiles)[0])
+    requests = len(ometria.requests)
+
+    result = run("--tables", "profiles,unsubscribes")
+
+    assert result.status == 1
+    assert result.out.count("NOT LOADED") == 2
+    assert "`lists`" in result.out
+    assert "abort-packages" in result.out
+    assert "No table was read." in result.out
+    assert len(ometria.requests) == requests
+
+
 @pytest.mark.slow
-def test_a_second_run_on_the_same_working_folder_is_refused(ometria, workspace):
+def test_a_database_that_was_lost_once_is_not_taken_for_another(account, ometria, load, warehouse):
+    """dlt wipes the working folder for it, and the place that the folder belongs to is noted again."""
+    load("--tables", "lists")
+    warehouse.path.unlink()
+    load("--tables", "lists")
+    assert "local state" not in load("--tables", "lists").err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flags", [(), ("--dataset", "another")], ids=["same dataset", "another dataset"])
+def test_a_second_run_on_the_same_working_folder_is_refused(ometria, workspace, flags):
+    """The lock is the system's: the file that a killed run leaves behind holds nothing."""
     ometria.fail("/profiles", "hang", times=None)
     command = [sys.executable, str(PROGRAM), "--tables", "profiles"]
     first = subprocess.Popen(command, cwd=workspace, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         while not ometria.requests:
             assert first.poll() is None
-        second = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False)
+        second = subprocess.run([*command, *flags], cwd=workspace, capture_output=True, text=True, check=False)
     finally:
         first.send_signal(signal.SIGKILL)
         first.wait()
@@ -177,5 +213,34 @@ def test_a_second_run_on_the_same_working_folder_is_refused(ometria, workspace):
     assert "Another run" in second.stderr
     assert "Traceback" not in second.stderr
     ometria.heal()
-    third = subprocess.run(command, cwd=workspace, capture_output=True, text=True, check=False, env=dict(os.environ))
+    assert list(Path(os.environ["DLT_DATA_DIR"]).glob("pipelines/*.lock"))
+    third = subprocess.run(
+        [*command, *flags], cwd=workspace, capture_output=True, text=True, check=False, env=dict(os.environ)
+    )
     assert third.returncode == 0, third.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["hang", "drip", 503])
+def test_an_interrupted_run_ends_at_once_and_the_next_one_goes_on(
+    account, ometria, load, warehouse, workspace, monkeypatch, fault
+):
+    """Also while pages are in flight, or wait to be tried again."""
+    monkeypatch.setenv("SOURCES__OMETRIA__PATIENCE_MINUTES", "10")
+    load("--tables", "profiles")
+    ometria.after_request(1, lambda: ometria.fail("/", fault, times=None))
+    seen = len(ometria.requests)
+    command = [sys.executable, str(PROGRAM), "--tables", "profiles,lists,unsubscribes"]
+    program = subprocess.Popen(command, cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while len(ometria.requests) < seen + 2:
+        assert program.poll() is None
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=30)
+
+    assert program.returncode == 130
+    assert "Interrupted." in err
+    assert "Traceback" not in out + err
+    assert {request.path for request in ometria.requests[seen:]} == {"/profiles"}
+    ometria.heal()
+    load("--tables", "profiles")
+    truth.assert_profiles(warehouse, account)

@@ -41,12 +41,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = parse_options(arguments)
         verbose = options.verbose
         _set_up_logging(verbose)
-        redact_errors()
         if options.demo:
             # the demo brings the simulated account with it, which no other run needs
             from ometria_source.runner.demo import run_demo  # noqa: PLC0415
 
             return run_demo()
+        redact_errors()
         return _load_account(options)
     except ConfigurationError as error:
         return _fail(error, MISCONFIGURED, verbose)

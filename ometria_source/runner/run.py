@@ -18,8 +18,10 @@ from dlt.common.pipeline import LoadInfo
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from ometria_source.runner.packages import has_packages, mend_packages
 from ometria_source.runner.report import RunReport, TableReport
-from ometria_source.runner.sentences import pending_sentence, sentence
+from ometria_source.runner.sentences import pending_sentence, sentence, was_interrupted
+from ometria_source.runner.workspace import mark_loaded, restore_state
 
 log = logging.getLogger(__name__)
 
@@ -43,24 +45,30 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
     report = RunReport(destination=pipeline.destination.destination_name, dataset=pipeline.dataset_name)
     try:
         _finish_pending(pipeline)
-        pipeline.sync_destination()
+        restore_state(pipeline)
         known = _known_columns(pipeline)
         for name in tables:
             report.tables.append(_extract(pipeline, source, name, full_refresh))
         loaded = _load(pipeline)
+        mark_loaded(pipeline)
         for table in report.tables:
             table.rows = _count(pipeline, table.name)
             table.new_columns = _new_columns(loaded, table.name, known)
     except PipelineStepFailed as error:
+        _pass_on_interrupt(error)
         log.info("%s failed", error.step, exc_info=error)
         is_pending = error.step in ("normalize", "load")
         report.error = pending_sentence(error, pipeline.pipeline_name) if is_pending else sentence(error)
+        if tables and not report.tables:
+            report.error += " No table was read."
+            report.tables = [TableReport(name) for name in tables]
     report.seconds = time.monotonic() - began
     return report
 
 
 def _finish_pending(pipeline: dlt.Pipeline) -> None:
-    if pipeline.has_pending_data:
+    mend_packages(pipeline)
+    if has_packages(pipeline):
         log.warning("A package of an earlier run is finished first")
         _load(pipeline)
 
@@ -83,11 +91,18 @@ def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh:
                 refresh="drop_resources" if full_refresh else None,
             )
         except PipelineStepFailed as error:
+            _pass_on_interrupt(error)
             log.info("%s failed", name, exc_info=error)
             table.error = sentence(error)
     table.seconds = time.monotonic() - began
     table.metrics = dict(selected.resources[name].custom_metrics)
     return table
+
+
+def _pass_on_interrupt(error: PipelineStepFailed) -> None:
+    """Raise what dlt has wrapped: an interrupted run is over, and no table failed."""
+    if was_interrupted(error):
+        raise KeyboardInterrupt from error
 
 
 def _file_format(pipeline: dlt.Pipeline) -> TLoaderFileFormat | None:

@@ -55,6 +55,11 @@ def sentence(error: BaseException) -> str:
     return f"Unexpected error ({type(chain[-1]).__name__}). Run again with --verbose to see where."
 
 
+def was_interrupted(error: BaseException) -> bool:
+    """Whether it was the user who ended what failed."""
+    return any(isinstance(link, KeyboardInterrupt) for link in _chain(error))
+
+
 def pending_sentence(error: BaseException, pipeline_name: str) -> str:
     """What a user should read about a package that could not be normalised or loaded.
 
