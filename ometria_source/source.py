@@ -32,6 +32,9 @@ SECTION = "ometria"
 # In requests a second, minutes or days: beyond it there is no meaning, and infinity breaks the arithmetic of dates.
 LARGEST_NUMBER = 36_500
 
+# Where Unix time begins: before it there was nothing to load, and not far from it the arithmetic of dates ends.
+EARLIEST_YEAR = 1970
+
 MEMBER_LISTS_FROM = ("auto", "lists", "profiles")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "parquet")
 COLUMN_TYPES = ("text", "bigint", "double", "decimal", "bool", "timestamp", "date", "time", "json")
@@ -128,7 +131,10 @@ def _instant(setting: str, value: TAnyDateTime | None) -> datetime | None:
     if value is None:
         return None
     try:
-        return ensure_pendulum_datetime(value).astimezone(timezone.utc)
+        instant = ensure_pendulum_datetime(value).astimezone(timezone.utc)
+        if instant.year < EARLIEST_YEAR:
+            raise InvalidSettingError(setting, f"must not lie before {EARLIEST_YEAR}.")
+        return instant
     except (ValueError, TypeError, OverflowError):
         raise InvalidSettingError(setting, "is not a date; write it as 2024-01-31 or 2024-01-31T12:00:00Z.") from None
 

@@ -21,6 +21,7 @@ def assert_one_sentence(text: str) -> None:
         (["--destination", "duckduckdb"], "duckduckdb"),
         (["--start-date", "soon"], "start_date"),
         (["--start-date", "2024-02-30"], "start_date"),
+        (["--start-date", "0001-01-01"], "start_date"),
         (["--start-date", "2024-02-02", "--end-date", "2024-02-01"], "end_date"),
         (["--start-date", "2024-02-02", "--end-date", "2024-02-02"], "end_date"),
         (["--full-refresh", "--end-date", "2024-02-01"], "--full-refresh"),

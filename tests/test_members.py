@@ -108,3 +108,36 @@ def test_a_path_that_answers_no_more_is_reported_and_the_members_come_from_the_p
 
     assert "no path to members answers any more" in result.out
     truth.assert_members(warehouse, account)
+
+
+def test_a_list_that_seemed_to_be_gone_is_read_again_by_the_next_run(account, ometria, load, warehouse, monkeypatch):
+    monkeypatch.setenv("SOURCES__OMETRIA__MEMBER_LISTS_FROM", "lists")
+    load("--tables", "member_lists")
+    smaller = sorted(account.lists.values(), key=lambda item: item["size"])[1]["id"]
+    account.join(smaller, next(key for key in account.profiles if key not in account.members[smaller]))
+    ometria.fail(f"/lists/{smaller}/", 404)
+    assert "a list was deleted" in load("--tables", "member_lists").out
+
+    load("--tables", "member_lists")
+
+    truth.assert_members(warehouse, account)
+
+
+def test_lists_that_vanish_by_the_dozen_take_no_member_with_them(account, ometria, run, load, warehouse, monkeypatch):
+    """More often than a clean-up, this is the key of another account."""
+    monkeypatch.setenv("SOURCES__OMETRIA__MEMBER_LISTS_FROM", "lists")
+    people = list(account.profiles)
+    added = [account.add_list(f"List {number}", members=people[:3]) for number in range(12)]
+    load("--tables", "member_lists")
+    before = sorted(map(str, warehouse.rows("member_lists")))
+    for list_id in added:
+        account.delete_list(list_id)
+
+    result = run("--tables", "member_lists")
+
+    assert result.status == 1
+    assert "allow_deletes" in result.out
+    assert sorted(map(str, warehouse.rows("member_lists"))) == before
+    monkeypatch.setenv("SOURCES__OMETRIA__ALLOW_DELETES", "true")
+    load("--tables", "member_lists")
+    truth.assert_members(warehouse, account)

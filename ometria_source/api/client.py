@@ -56,7 +56,7 @@ LONGEST_WAIT = 60
 # Attempts at a path that is a guess, before what it answers is taken for its answer and not for a fault. A guess.
 PROBE_ATTEMPTS = 4
 
-# The most requests in flight at once for one reader. 32 pages of profiles, unpacked, take about 30 MB.
+# Connections to keep open, and the most pages of one collection in flight: 32 of profiles, unpacked, take about 30 MB.
 CONNECTIONS = 32
 
 # Request Timeout, Too Early, Too Many Requests: like any 5xx, these say "again, later" (RFC 9110, 8470, 6585).
@@ -102,6 +102,8 @@ class OmetriaClient:
         self._session = requests.Session()
         self._session.auth = APIKeyAuth(name="X-Ometria-Auth", api_key=api_key, location="header")
         self._session.headers["Accept"] = "application/json"
+        # to this machine itself, no proxy from the environment leads
+        self._session.trust_env = self._base_url.startswith("https:")
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         adapter = FlightAdapter(pool_maxsize=CONNECTIONS)
         self._session.mount("https://", adapter)
@@ -199,15 +201,16 @@ class OmetriaClient:
                 raise _PassingError(f"no answer: {what}") from None
             finally:
                 if attempt.left_at is not None:
+                    errand.attempt_began = attempt.left_at
                     with self._lock:
                         self.requests += 1
         told = seconds_to_wait(response.headers.get("Retry-After"))
         if response.status_code == 429:
-            # a turn that lies beyond the end of patience would outlast it
-            errand.pacer.slow_down(attempt.left_at or 0, min(told or 0, errand.patience))
+            # whoever else reads this account waits too, but no longer than anybody has patience
+            errand.pacer.slow_down(errand.attempt_began, min(told or 0, errand.patience))
         _check_status(errand.path, response.status_code, told)
         rows = _rows(response.content)
-        errand.pacer.recover()
+        errand.pacer.recover(errand.attempt_began)
         return rows
 
 
@@ -232,14 +235,20 @@ class _Errand:
         fault = attempt.outcome.exception() if attempt.outcome else None
         if self.probe and isinstance(fault, _NoListError) and attempt.attempt_number >= PROBE_ATTEMPTS:
             return True
-        return self.attempt_began - self.began >= self.patience
+        # a pause as long as patience, which another table was told, began a moment before this errand
+        moment = min(1.0, self.patience / 100)
+        return self.attempt_began - self.began >= self.patience - moment
 
     def pause(self, attempt: RetryCallState, backoff: wait_base) -> float:
         """As told by the server, else growing; never past the end of patience."""
         fault = attempt.outcome.exception() if attempt.outcome else None
         told = fault.wait if isinstance(fault, _PassingError) else None
-        left = self.began + self.patience - time.monotonic()
-        return max(0.0, min(backoff(attempt) if told is None else told, left))
+        # told to come back at once, as by a clock that is wrong, is told nothing
+        return min(told or backoff(attempt), self.patience_left())
+
+    def patience_left(self) -> float:
+        """Seconds until patience ends."""
+        return max(0.0, self.began + self.patience - time.monotonic())
 
 
 def _check_status(path: str, status: int, told: float | None) -> None:

@@ -2,7 +2,7 @@
 
 `requests` gives a time-out to each read from the socket, not to an answer: one that drips in byte by byte would last
 for ever. And it opens connections when it sends, so that a request on a new connection arrives late and may meet those
-that follow it. So the connections here take the pacer's turn when they stand, right before the request leaves, and a
+that follow it. So here the pacer's turn is taken when the connection stands, right before the request leaves, and a
 timer shuts the socket when the whole answer has not come in time.
 """
 
@@ -21,6 +21,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.poolmanager import ProxyManager
+from urllib3.util.connection import is_connection_dropped
 
 from ometria_source.api.pacing import Pacer
 
@@ -54,11 +55,14 @@ class Flight:
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def leaves(self, connection: socket.socket) -> None:
-        """Note that an attempt has been sent."""
+        """Note the connection on which an attempt is about to be sent."""
         with self._lock:
             self._socket = connection
         if self.called_off.is_set():
             self.shut()
+
+    def has_left(self) -> None:
+        """Note that an attempt has been sent."""
         on_leaving, self._on_leaving = self._on_leaving, None
         if on_leaving is not None:
             on_leaving()
@@ -91,13 +95,21 @@ class Attempt:
         self._timer.daemon = True
 
     def __enter__(self) -> Attempt:
+        self._pacer.stand_in_line(self._flight.called_off.is_set)
+        self._is_in_line = True
         self._token = _current.set(self)
         return self
 
     def __exit__(self, *error: object) -> None:
         _current.reset(self._token)
+        self._leave_line()
         self._timer.cancel()
         self._flight.ends()
+
+    def _leave_line(self) -> None:
+        if self._is_in_line:
+            self._is_in_line = False
+            self._pacer.leave_line()
 
     def send(self, connection: HTTPConnection, send: Callable[[], None]) -> None:
         """Send the request through an open connection when its turn has come.
@@ -106,10 +118,17 @@ class Attempt:
             CalledOffError: It is no longer wanted.
         """
         with self._pacer.turn(self._flight.called_off.is_set):
+            if is_connection_dropped(connection):
+                # the pause before this turn was longer than the server keeps an idle connection
+                connection.close()
+                connection.connect()
+            # urllib3 passes over a pipe that breaks here, since an answer may have come before
+            self.left_at = self._pacer.now()
+            self._timer.start()
+            self._flight.leaves(connection.sock)
             send()
-        self.left_at = self._pacer.now()
-        self._timer.start()
-        self._flight.leaves(connection.sock)
+        self._leave_line()
+        self._flight.has_left()
 
     def _give_up(self) -> None:
         self.overdue = True

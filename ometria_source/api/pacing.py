@@ -1,7 +1,8 @@
 """Pacing: every request to an account takes a turn, so that all tables and threads together keep to its rate.
 
-A turn is taken when the connection stands and ends when the request has left, so what is measured is what the server
-sees, less the way there. Two rules hold at once. Turns are evenly spaced, because a burst is unkind to the account's
+Who wants to send stands in line; only the first in line opens a connection and waits for its turn, so that none goes
+stale in the meantime. A turn ends when the request has left, so what is measured is what the server sees, less the way
+there. Two rules hold at once. Turns are evenly spaced, because a burst is unkind to the account's
 other integrations. And never do more requests leave than are allowed, counted over any stretch as long as the server's
 window and a guard: a request that the network held up for as long as the guard still arrives in a window of its own.
 
@@ -57,19 +58,20 @@ class Pacer:
         self._seconds = seconds
         self._clock = clock
         self._sleep = sleep
-        self._turnstile = threading.Lock()
+        self._line = threading.Lock()
         self._lock = threading.Lock()
         self._next_turn = clock()
         self._slowed_at = self._next_turn
+        self._share = 1.0
+        self._left: deque[float] = deque()
         self._set_limit(requests)
 
     def _set_limit(self, requests: float) -> None:
         self._limit = requests
-        self._share = 1.0
-        # whole requests in the largest window that holds no part of one
-        whole = max(1, int(requests))
-        self._window = self._seconds * whole / requests + GUARD
-        self._left: deque[float] = deque(maxlen=whole)
+        # whole requests, in the stretch of time that holds no part of one
+        self._whole = max(1, int(requests))
+        self._window = self._seconds * self._whole / requests + GUARD
+        self._left = deque(self._left, maxlen=self._whole)
 
     def set_limit(self, requests: float) -> None:
         """Change the pace for all who share this pacer; one that is slowed down stays so if nothing changes."""
@@ -77,9 +79,26 @@ class Pacer:
             if requests != self._limit:
                 self._set_limit(requests)
 
+    def stand_in_line(self, called_off: Callable[[], bool] = lambda: False) -> None:
+        """Return when this caller is the first in line, which it stays until `leave_line`.
+
+        Args:
+            called_off: As for `turn`.
+
+        Raises:
+            CalledOffError: The request is no longer wanted.
+        """
+        while not self._line.acquire(timeout=LONGEST_NAP):
+            if called_off():
+                raise CalledOffError
+
+    def leave_line(self) -> None:
+        """Let the next one come forward."""
+        self._line.release()
+
     @contextmanager
     def turn(self, called_off: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """Wait until a request may be sent, and send it inside this context.
+        """Wait until a request may be sent, and send it inside this context; for the first in line.
 
         Args:
             called_off: Whether the request is no longer wanted; asked until it is sent.
@@ -87,37 +106,33 @@ class Pacer:
         Raises:
             CalledOffError: It is not; no turn was used.
         """
-        with self._turnstile:
-            while (wait := self._time_to_wait()) > 0:
-                if called_off():
-                    raise CalledOffError
-                self._sleep(min(wait, LONGEST_NAP))
+        while (wait := self._time_to_wait()) > 0:
             if called_off():
                 raise CalledOffError
-            self._take()
-            try:
-                yield
-            finally:
-                with self._lock:
-                    self._left.append(self._clock())
+            self._sleep(min(wait, LONGEST_NAP))
+        if called_off():
+            raise CalledOffError
+        self._take()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._left.append(self._clock())
 
     def _time_to_wait(self) -> float:
         with self._lock:
-            free = self._left[0] + self._window if len(self._left) == self._left.maxlen else 0.0
+            free = self._left[0] + self._window if len(self._left) == self._whole else 0.0
             return max(self._next_turn, free) - self._clock()
 
     def _take(self) -> None:
         with self._lock:
-            now, spacing = self._clock(), self._spacing()
+            now, spacing = self._clock(), self._window / self._whole / self._share
             # somebody who overslept a little does not delay all who follow; idle time is not saved up
             due = self._next_turn if now - self._next_turn < spacing else now
             self._next_turn = due + spacing
 
-    def _spacing(self) -> float:
-        return self._window / (self._left.maxlen or 1) / self._share
-
     def now(self) -> float:
-        """The pacer's time, for `slow_down`."""
+        """The pacer's time, for `slow_down` and `recover`."""
         return self._clock()
 
     def slow_down(self, sent_at: float, pause: float) -> None:
@@ -134,10 +149,15 @@ class Pacer:
                 self._slowed_at = now
             self._next_turn = max(self._next_turn, now + pause)
 
-    def recover(self) -> None:
-        """Note a good answer: go a step back towards the full pace."""
+    def recover(self, sent_at: float) -> None:
+        """Note a good answer: go a step back towards the full pace.
+
+        Args:
+            sent_at: When the request left. One that left before the pace was halved says nothing about the pace since.
+        """
         with self._lock:
-            self._share = min(self._share * RECOVERY, 1.0)
+            if sent_at >= self._slowed_at:
+                self._share = min(self._share * RECOVERY, 1.0)
 
 
 _pacers: dict[str, Pacer] = {}

@@ -9,15 +9,17 @@ A short page means nothing, so the end is an empty page; and that end is believe
 old place before and after it, or else a row that moved past the end in between would be lost.
 
 What is shown with this, in `tests/api/test_offset_scan.py`: every row that is there during the whole scan is returned,
-once, and the scan ends, as long as the others keep their order and one of two things holds. Either no answer has a
-single row while there are two to give: then rows may come and go anywhere. Or new rows come at the end only, which is
-what Ometria's default order promises (by internal id, ascending; Ometria docs: Data API introduction).
+once, and the scan ends, as long as the server honours `offset`, the other rows keep their order, and one of two things
+holds. Either no answer has a single row while there are two to give: then rows may come and go anywhere. Or new rows
+come at the end only, which is what Ometria's default order promises (by internal id, ascending; Ometria docs: Data API
+introduction). A server that does not honour `offset` is found out: it repeats itself.
 
 Knows nothing of tables: what a row means is its caller's business.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 
 from ometria_source.api.ahead import Page, PagesAhead, most_ahead
@@ -27,16 +29,19 @@ from ometria_source.api.seen import SeenIds
 from ometria_source.exceptions import IncompleteScanError
 from ometria_source.settings import PAGE_LIMIT, UNASKED_PAGE_LIMIT
 
-# Answers that must repeat themselves before a server is held to ignore `offset`. Rows that come in at the front between
-# two requests can make one answer look like another; so many times in a row they cannot but by design. Where paging is
-# not documented, a server that ignores it is the rule and not a fault, and the first repeat is believed.
-REPEATS_OF_PAGED = 10
-REPEATS_OF_UNPAGED = 1
+# A server that gives the rows of one place in another, so many pages further on, ignores `offset`: to push them there,
+# as many pages of new rows would have to come in between two requests. Where paging is documented, it is asked twice.
+PAGES_FURTHER_ON = (10, 25)
+
+# How often the same page may come from the same place, with no new row in between, before the scan is held to go round
+# in a circle. Each time takes a change of the collection, or a server that does not give a row where it gave it before.
+LONGEST_CIRCLE = 10
 
 
 def identity(row: JsonObject) -> str:
     """What tells a row from its neighbours: its id where it has one."""
-    return repr(row.get("id", row))
+    identifier = row.get("id")
+    return repr(row if identifier is None else identifier)
 
 
 def scan(
@@ -62,7 +67,8 @@ def scan(
         Lists of at least one row, in the server's order. No row comes twice.
 
     Raises:
-        IncompleteScanError: The server repeats itself, and what it gave cannot be known to be whole.
+        IncompleteScanError: The server repeats itself or does not honour `offset`, and what it gave cannot be known to
+            be whole.
         OmetriaError: As `OmetriaClient.get`.
     """
     reading = OffsetScan(client, path, params, paged=paged, page_limit=page_limit, identify=identify)
@@ -111,6 +117,7 @@ class OffsetScan:
         # the last row of the last linked page, the place after it, and the furthest such place so far
         self._anchor: str | None = None
         self._end = self._furthest = 0
+        self._circle: Counter[int] = Counter()
 
     def pages(self) -> Iterator[Page]:
         """Read the collection; to be called once.
@@ -119,6 +126,7 @@ class OffsetScan:
             As `scan`.
 
         Raises:
+            IncompleteScanError: The server does not give a row where it gave it before.
             OmetriaError: As `OmetriaClient.get`.
         """
         try:
@@ -156,7 +164,17 @@ class OffsetScan:
         self._anchor = ids[-1] if ids else None
         self._end = offset + len(page)
         self._furthest = max(self._furthest, self._end)
+        self._watch_for_circles(offset, ids, bool(fresh))
         return fresh
+
+    def _watch_for_circles(self, offset: int, ids: list[str], has_fresh: bool) -> None:
+        if has_fresh:
+            self._circle.clear()
+            return
+        place = hash((offset, *ids))
+        self._circle[place] += 1
+        if self._circle[place] > LONGEST_CIRCLE:
+            raise IncompleteScanError(self._path, "does not give its rows by `offset`")
 
     def _is_linked(self, offset: int, page: Page) -> bool:
         return offset == 0 or (bool(page) and self._identify(page[0]) in self._seen)
@@ -218,9 +236,8 @@ class OffsetScan:
     def _repeats(self, offset: int, page: Page) -> bool:
         """Whether the server gives this page for other offsets too; if so, note it."""
         self._drop_ahead()
-        other = offset + len(page)
-        for turn in range(REPEATS_OF_PAGED if self._paged else REPEATS_OF_UNPAGED):
-            if not self._alike(self._get(offset if turn % 2 else other), page):
+        for pages in PAGES_FURTHER_ON[: None if self._paged else 1]:
+            if not self._alike(self._get(offset + pages * max(len(page), self._full)), page):
                 return False
         self.repeated = len(page)
         self.is_unpaged = self._alike(page, self._first)

@@ -7,7 +7,6 @@ of their hashes less, but then two rows could be taken for one.
 
 from __future__ import annotations
 
-import contextlib
 import sqlite3
 from collections.abc import Iterable
 
@@ -40,5 +39,4 @@ class SeenIds:
 
     def close(self) -> None:
         """Forget everything."""
-        with contextlib.closing(self._database):
-            pass
+        self._database.close()

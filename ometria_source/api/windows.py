@@ -28,6 +28,10 @@ END_OF_TIME = datetime(9999, 12, 31, 23, 59, 59, tzinfo=timezone.utc)
 FIRST_WIDTH = int(timedelta(days=30).total_seconds())
 WIDENING = 4
 
+# Seconds of the first window beyond the present, when all of the future at once looks cut. A guess at how long a scan
+# takes.
+SINCE_NOW = 3600
+
 # Rows that one window should hold at most, so that an unpaged answer stays a few megabytes.
 WINDOW_ROWS = 5_000
 
@@ -35,6 +39,7 @@ WINDOW_ROWS = 5_000
 CUT_MULTIPLE = UNASKED_PAGE_LIMIT
 
 
+# What is said of a log that cannot be read.
 FULL_SECOND = "gives a round number of rows even for a single second"
 
 
@@ -84,7 +89,7 @@ class WindowScan:
             rows, looks_cut = self._answer(start - 1, end + 1)
             if looks_cut and start < end:
                 suspicion = suspicion or _Suspicion(end, len(rows))
-                width = self._now - start + 1 if start <= self._now < end else (end - start + 1) // 2
+                width = self._narrower(start, end)
                 continue
             if looks_cut and self._offset_is_ignored:
                 rows = self._single_second(start, rows)
@@ -102,13 +107,20 @@ class WindowScan:
             width = self._next_width(width, len(rows), start, last)
 
     def _next_width(self, width: int, rows: int, start: int, last: int) -> int:
-        if start > self._now:
+        if start > self._now and not rows:
             return last - start + 1
         if rows * WIDENING <= WINDOW_ROWS:
             width *= WIDENING
         elif rows > WINDOW_ROWS:
             width = max(1, width * WINDOW_ROWS // rows)
-        return min(width, self._now - start + 1)
+        return min(width, self._now - start + 1 if start <= self._now else last - start + 1)
+
+    def _narrower(self, start: int, end: int) -> int:
+        """The width to try when the answer for a window looks cut."""
+        if start <= self._now < end:
+            return self._now - start + 1
+        # what lies beyond the present happened since the scan began, if it is no error
+        return min((end - start + 1) // 2, SINCE_NOW) if start > self._now else (end - start + 1) // 2
 
     def _single_second(self, second: int, rows: list[JsonObject]) -> list[JsonObject]:
         """All rows of a second, though the window that reaches a second further on both sides looks cut.
@@ -121,7 +133,7 @@ class WindowScan:
         for since, before in ((second - 1, second), (second, second + 1), (second, second)):
             times = {text: instant.timestamp() for text, row in found.items() if (instant := self._instant_of(row))}
             within = {text for text, time in times.items() if floor(time) == second}
-            since_belongs = any(time < second for time in times.values())
+            since_belongs = second - 1 in times.values()
             before_belongs = second + 1 in times.values() and all(time.is_integer() for time in times.values())
             if (since == second and not since_belongs) or (before == second and not before_belongs):
                 continue
@@ -138,7 +150,8 @@ class WindowScan:
             rows = self._client.get(self._path, {**window, "limit": PAGE_LIMIT, "offset": 0})
             size = len(rows)
         else:
-            scan = OffsetScan(self._client, self._path, window, paged=False)
+            # these events have no id of their own: only all that is in one tells it from another
+            scan = OffsetScan(self._client, self._path, window, paged=False, identify=repr)
             rows = [row for page in scan.pages() for row in page]
             size = len(rows)
             if scan.repeated is not None:

@@ -11,7 +11,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Any
 
@@ -97,7 +97,8 @@ def member_lists_resource(
         Raises:
             MissingSettingError: `api_key` is not configured.
             UnexpectedAnswerError: Neither a path answers nor does any profile carry `lists`.
-            MassDeletionError: A complete scan of the profiles would remove more than a tenth of the table.
+            MassDeletionError: A complete scan of the profiles would remove more than a tenth of them, or more than a
+                tenth of the lists is gone.
             OmetriaError: As `OmetriaClient.get`.
         """
         client = account.client("member_lists")
@@ -125,6 +126,7 @@ class _Reading:
     shared_scan: SharedProfileScan
     limited: bool
     allow_deletes: bool
+    gone: list[str] = field(default_factory=list)
 
     def rows(self, source: str) -> Iterator[list[Pair] | None]:
         """Rows and markers, from where the setting and the account say."""
@@ -161,6 +163,12 @@ class _Reading:
             yield from self._members(changed, path)
         if self.limited:
             return
+        if self.state.get("read_from") == "lists":
+            guard_deletions(
+                "member_lists", IdSketch(self.state["lists"]), IdSketch(after), self.allow_deletes, of="lists"
+            )
+        # one that seemed to be gone is looked at again by the next run, if it is still there
+        after.update(dict.fromkeys(self.gone, ""))
         yield [_pair(gone, MARKER) for gone in before.keys() - after.keys()]
         _advise(self.client)
         self.state.update(read_from="lists", path=path, lists=after)
@@ -175,6 +183,7 @@ class _Reading:
         for item, pages in zip(lists, in_order(lists, lambda item: self._one_list(item, path), most), strict=True):
             if pages is None:
                 log.warning("member_lists: a list was deleted while it was read; its members are removed")
+                self.gone.append(_id(item))
             else:
                 with pages:
                     for ids in map(json.loads, pages):

@@ -320,6 +320,66 @@ def test_a_retry_after_that_is_longer_than_patience_does_not_outlast_it(ometria)
     assert time.monotonic() - started < 10
 
 
+@pytest.mark.parametrize("told", ["0", "Tue, 05 Mar 2024 10:20:30 GMT"])
+def test_a_retry_after_of_no_time_does_not_switch_the_backoff_off(ometria, told):
+    ometria.behaviour = Behaviour(retry_after=told)
+    ometria.fail("/profiles", 503, times=None, retry_after=told)
+    client = client_of(ometria, patience_minutes=0.02)
+
+    with pytest.raises(UnavailableError):
+        client.get("/profiles", {})
+
+    assert client.requests < 15
+
+
+def test_a_pause_that_another_table_was_told_counts_as_patience(ometria):
+    ometria.fail("/", 429, times=None, retry_after="86400")
+    patience = 1.0
+    started = time.monotonic()
+    for path in ("/profiles", "/lists"):
+        with pytest.raises(UnavailableError):
+            client_of(ometria, patience / 60).get(path, {})
+
+    assert time.monotonic() - started < 2.9 * patience
+
+
+def test_no_proxy_of_the_environment_gets_the_key_of_a_server_on_this_machine(ometria, monkeypatch):
+    monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+
+    assert client_of(ometria, patience_minutes=0.001).get("/profiles", {"limit": 1})
+
+
+def test_a_connection_that_the_server_has_closed_in_a_pause_costs_no_attempt(account):
+    """Servers keep idle connections for seconds; a pause can be longer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 0.1
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "2")
+            self.end_headers()
+            self.wfile.write(b"[]")
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    client = Account(f"http://127.0.0.1:{server.server_port}", "another-key-2222", 2, 0.1).client("profiles")
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda _: client.get("/profiles", {}), range(8)))
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+    assert (client.requests, client.retries) == (8, 0)
+
+
 def test_retry_after_holds_back_the_other_tables_of_the_account(ometria):
     ometria.behaviour = Behaviour(retry_after="0.5")
     ometria.fail("/profiles", 429, times=None)

@@ -153,3 +153,55 @@ def test_a_scan_that_breaks_in_the_middle_says_so(ometria, client):
 
     with pytest.raises(UnavailableError):
         list(scan(client, "/profiles"))
+
+
+class OddServer:
+    """Stands in for the client: a collection that stands still, and a server that does not honour `offset`."""
+
+    requests_per_second = 0.1
+
+    def __init__(self, offset=lambda offset: offset, size: int = 250) -> None:
+        self.requests = 0
+        self._offset = offset
+        self._size = size
+
+    def get(self, _path, params, *, flight=None):
+        self.requests += 1
+        assert self.requests < 500, "the scan does not end"
+        if flight is not None:
+            flight.has_left()
+        start = self._offset(params["offset"])
+        return [] if start is None else [{"id": number} for number in ROWS[start : start + self._size]]
+
+
+ROWS = range(600)
+
+
+@pytest.mark.parametrize("paged", [True, False])
+@pytest.mark.parametrize(
+    ("offset", "size"),
+    [
+        (lambda offset: 0 if offset == 0 else None, 250),          # nothing at any other offset
+        (lambda offset: 0 if offset == 0 else None, 30),
+        (lambda offset: offset * 250, 250),                        # a page's number
+        (lambda offset: offset // 250 * 250, 250),                 # rounded down to a page
+        (lambda offset: offset // 10 * 10, 10),
+        (lambda offset: offset if offset <= 400 else None, 250),   # a largest offset
+        (lambda offset: offset if offset <= 350 else None, 250),   # no part of a page
+    ],
+)  # fmt: skip
+def test_a_server_that_does_not_honour_offset_is_refused_or_read_whole_and_never_for_ever(offset, size, paged):
+    server = OddServer(offset, size)
+    try:
+        found = ids(scan(server, "/rows", paged=paged))
+    except IncompleteScanError:
+        return
+    assert sorted(found) == list(ROWS)
+
+
+def test_rows_without_an_id_are_told_apart_by_all_they_hold(account, ometria, client):
+    class Nameless(OddServer):
+        def get(self, path, params, *, flight=None):
+            return [{"id": None, "number": row["id"]} for row in super().get(path, params, flight=flight)]
+
+    assert [row["number"] for page in scan(Nameless(), "/rows") for row in page] == list(ROWS)

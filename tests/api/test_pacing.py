@@ -140,14 +140,33 @@ def test_good_answers_bring_the_full_pace_back_and_no_more(pacer, time):
     pacer.slow_down(pacer.now(), 0)
     steps = 0
     while gaps(turns(pacer, time, 3))[1] > SPACING + 1e-6:
-        pacer.recover()
+        pacer.recover(pacer.now())
         steps += 1
         assert steps < 100
 
     assert 15 <= steps <= 25
     for _ in range(100):
-        pacer.recover()
+        pacer.recover(pacer.now())
     assert gaps(turns(pacer, time, 4))[1:] == pytest.approx([SPACING] * 2)
+
+
+def test_answers_to_requests_that_left_before_a_complaint_say_nothing_about_the_pace_since(pacer, time):
+    left = pacer.now()
+    time.now += 1
+    pacer.slow_down(pacer.now(), 0)
+    for _ in range(12):
+        pacer.recover(left)
+
+    assert gaps(turns(pacer, time, 4))[1:] == pytest.approx([2 * SPACING] * 2)
+
+
+def test_another_limit_forgets_neither_a_complaint_nor_what_has_just_left(pacer, time):
+    turns(pacer, time, 3)
+    pacer.slow_down(pacer.now(), 0)
+    pacer.set_limit(3.9)
+    pacer.set_limit(4)
+
+    assert gaps(turns(pacer, time, 4))[1:] == pytest.approx([2 * SPACING] * 2)
 
 
 def test_however_many_complaints_come_the_pace_never_stands_still(pacer, time):
@@ -204,7 +223,7 @@ def test_no_jitter_brings_more_than_the_allowed_requests_into_one_window_of_the_
         elif kind == "slow_down":
             pacer.slow_down(pacer.now(), amount)
         else:
-            pacer.recover()
+            pacer.recover(pacer.now())
 
     allowed = max(1, int(requests))
     window = seconds * allowed / requests

@@ -1,0 +1,43 @@
+"""The benchmarks run and print their figures. What the figures are is for a quiet machine to say, not for a test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+def run_benchmark(name: str, *flags: str) -> str:
+    command = [sys.executable, str(BENCHMARKS / name), *flags]
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert result.returncode == 0, result.stdout + result.stderr
+    return result.stdout
+
+
+def figures(out: str) -> dict[str, dict[str, str]]:
+    """The lines of the table of `api_pace.py` by reader; columns are two spaces apart."""
+    lines = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in out.splitlines()]
+    header = next(cells for cells in lines if cells[:1] == ["latency"])
+    return {cells[1]: dict(zip(header, cells, strict=False)) for cells in lines if cells[:1] == ["0.05 s"]}
+
+
+def test_ours_loses_nothing_and_is_never_refused_where_the_others_lose_rows():
+    # no jitter: what a busy machine adds must fit into the guard
+    flags = "--pages 12 --other-pages 8 --requests-per-deletion 5 --latencies 0.05 --jitter 0"
+    found = figures(run_benchmark("api_pace.py", *flags.split()))
+    assert set(found) == {"ometria_source", "loop with sleep(0.3)", "dlt OffsetPaginator"}
+    assert found["ometria_source"]["429s"] == "0"
+    assert [reader for reader, cells in found.items() if cells["lost"] == "0"] == ["ometria_source"]
+
+
+def test_the_million_profiles_are_counted_and_weighed():
+    out = run_benchmark("million_profiles.py", "--profiles", "3000")
+    for name in ("after 300 rows", "after 3,000 rows", "growth", "extraction", "normalize", "load"):
+        assert name in out
+    assert out.splitlines()[-1].split()[-1] == "3,000"
