@@ -40,7 +40,10 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     folder.mkdir()
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     monkeypatch.chdir(folder)
+    level_of_dlt = logging.getLogger("dlt").level
     yield folder
+    # what a run of the program sets for its own process
+    logging.getLogger("dlt").setLevel(level_of_dlt)
     logger = logging.getLogger("ometria_source")
     logger.handlers.clear()
     logger.setLevel(logging.NOTSET)

@@ -58,6 +58,7 @@ def heard(monkeypatch) -> Iterator[Callable[[], str]]:
     loggers = [root, logging.getLogger("dlt"), logging.getLogger("ometria_source")]
     for logger in loggers:
         logger.addHandler(handler)
+    logging.getLogger("dlt").setLevel(logging.DEBUG)
     yield text.getvalue
     for logger in loggers:
         logger.removeHandler(handler)
