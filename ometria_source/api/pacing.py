@@ -30,6 +30,9 @@ RECOVERY = 1.035
 # However many 429s arrive, the pace stays above this share of the setting, so that a scan still ends.
 SLOWEST_SHARE = 0.1
 
+# The share of the space between two turns by which one may be late without moving those that follow.
+SLACK = 0.1
+
 # Seconds after which somebody who waits for a turn looks whether it is still wanted.
 LONGEST_NAP = 0.25
 
@@ -128,7 +131,7 @@ class Pacer:
         with self._lock:
             now, spacing = self._clock(), self._window / self._whole / self._share
             # somebody who overslept a little does not delay all who follow; idle time is not saved up
-            due = self._next_turn if now - self._next_turn < spacing else now
+            due = self._next_turn if now - self._next_turn < spacing * SLACK else now
             self._next_turn = due + spacing
 
     def now(self) -> float:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Collection, Mapping
 from datetime import date, datetime, timezone
+from functools import lru_cache
 from typing import Any
 
 from dlt.common.normalizers.naming.snake_case import NamingConvention
@@ -25,7 +26,8 @@ Row = dict[str, Any]
 # The same in every object of a collection (Ometria docs: Profiles and Lists API).
 TYPE_FIELD = "@type"
 
-_snake_case = NamingConvention()
+# The same few names come with every row.
+_in_snake_case = lru_cache(maxsize=4096)(NamingConvention().normalize_path)
 
 
 class RowMapper:
@@ -66,7 +68,7 @@ class RowMapper:
                 continue
             name = field.removeprefix("@")
             column = self._renames.get(name, name)
-            normal = _snake_case.normalize_path(column)
+            normal = _in_snake_case(column)
             if normal != column or self._fields.get(normal, name) != name or normal in row:
                 clashing.append(field)
             else:
@@ -79,7 +81,7 @@ class RowMapper:
 
     def _free_column(self, field: str, row: Row) -> str:
         """A column for a field whose name is not in snake case, or is another column's."""
-        normal = _snake_case.normalize_path(field.removeprefix("@"))
+        normal = _in_snake_case(field.removeprefix("@"))
         column, number = normal, 1
         while column in row or column in self._columns:
             number += 1
