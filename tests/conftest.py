@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -89,6 +90,10 @@ def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., Run]:
 
     def run_program(*flags: str) -> Run:
         capsys.readouterr()
+        for handler in logging.getLogger("dlt").handlers:
+            # dlt writes to the standard error of the test in which it was first used, which is closed by now
+            if isinstance(handler, logging.StreamHandler) and handler.stream.closed:
+                handler.stream = sys.stderr
         try:
             status = main(flags)
         except SystemExit as stop:
