@@ -105,6 +105,8 @@ class OmetriaClient:
         # to this machine itself, no proxy from the environment leads
         self._session.trust_env = self._base_url.startswith("https:")
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        # requests reads it even where it does not follow it, and fails where it is no URL
+        self._session.hooks["response"].append(_forget_where_to)
         adapter = FlightAdapter(pool_maxsize=CONNECTIONS)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
@@ -249,6 +251,10 @@ class _Errand:
     def patience_left(self) -> float:
         """Seconds until patience ends."""
         return max(0.0, self.began + self.patience - time.monotonic())
+
+
+def _forget_where_to(response: requests.Response, *_: object, **__: object) -> None:
+    response.headers.pop("Location", None)
 
 
 def _check_status(path: str, status: int, told: float | None) -> None:

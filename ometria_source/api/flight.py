@@ -111,14 +111,14 @@ class Attempt:
             self._is_in_line = False
             self._pacer.leave_line()
 
-    def send(self, connection: HTTPConnection, send: Callable[[], None]) -> None:
+    def send(self, connection: _PacedConnection, send: Callable[[], None]) -> None:
         """Send the request through an open connection when its turn has come.
 
         Raises:
             CalledOffError: It is no longer wanted.
         """
         with self._pacer.turn(self._flight.called_off.is_set):
-            if is_connection_dropped(connection):
+            if connection.can_be_replaced and is_connection_dropped(connection):
                 # the pause before this turn was longer than the server keeps an idle connection
                 connection.close()
                 connection.connect()
@@ -136,15 +136,29 @@ class Attempt:
 
 
 class _PacedConnection(HTTPConnection):
+    has_served = False
+
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:
             self.connect()
         send = super().request
         _current.get().send(self, lambda: send(*args, **kwargs))
+        self.has_served = True
+
+    @property
+    def can_be_replaced(self) -> bool:
+        """Whether it may be closed and opened again where it seems to be dropped.
+
+        None through a proxy: closing it forgets the tunnel, so that the request, key and all, would go to the proxy.
+        """
+        return self.proxy is None
 
 
 class _PacedTlsConnection(_PacedConnection, HTTPSConnection):
-    pass
+    @property
+    def can_be_replaced(self) -> bool:
+        """As above, and no new one: in TLS 1.3 the server speaks first, which looks like a dropped connection."""
+        return super().can_be_replaced and self.has_served
 
 
 class _PacedPool(HTTPConnectionPool):

@@ -196,11 +196,16 @@ class _Reading:
         # it outlives this method: who takes it reads it and closes it
         pages: IO[str] = tempfile.SpooledTemporaryFile(KEPT_IN_MEMORY, "w+", encoding="utf-8")  # noqa: SIM115
         try:
-            pages.writelines(json.dumps(ids) + "\n" for ids in members_of(self.client, path, item))
+            for ids in members_of(self.client, path, item):
+                # not `writelines`, which leaves memory for the disk only at its end
+                pages.write(json.dumps(ids) + "\n")
         except NotFoundError:
             # another list has already answered on this path: so it is the list that is gone
             pages.close()
             return None
+        except BaseException:
+            pages.close()
+            raise
         pages.seek(0)
         return pages
 

@@ -280,3 +280,12 @@ def test_mended_text_leaves_all_other_values_as_they_were(canned):
     (row,) = Account(address, "key", 1000, 0.01).client("profiles").get("/profiles", {})
 
     assert row == {"id": "�", "number": 0.1, "big": 12345678901234567890, "null": None, "list": [1e5, True]}
+
+
+@pytest.mark.parametrize("location", ["https://[bad/x", "/\xff\xfe", "https://elsewhere.test:notaport/"])
+def test_a_redirect_to_nowhere_is_a_redirect_all_the_same(ometria, location):
+    ometria.behaviour = Behaviour(redirect_to=location)
+    ometria.fail("/profiles", "redirect")
+
+    with pytest.raises(UnexpectedAnswerError, match="redirect"):
+        client_of(ometria, patience_minutes=0.002).get("/profiles", SECRET_QUERY)
