@@ -173,12 +173,30 @@ def test_a_switch_of_the_dataset_that_is_killed_loses_nothing_of_the_first(machi
     truth.assert_equal(machine.warehouse, machine.account)
 
 
-def test_an_abort_of_packages_that_is_killed_is_finished_and_everything_is_read_again(machine, loaded, load):
+# An abort after these two kills has more than 130 moments.
+@pytest.mark.parametrize("number", [3, 25, 41, 57, 73, 91, 99, 113])
+@pytest.mark.parametrize(("phase", "moment"), [("load", 40), ("normalize", 20)])
+def test_an_abort_of_packages_that_is_killed_loses_no_row(machine, loaded, load, phase, moment, number):
+    """Packages go one after another: what is left must not bring the state of those that are gone."""
     machine.change()
-    machine.kill("load", 40)
-    machine.kill("abort", 12, "-y", "pipeline", "ometria_pipeline", "abort-packages", program=DLT)
+    machine.kill(phase, moment)
+    machine.kill("abort", number, "-y", "pipeline", "ometria_pipeline", "abort-packages", program=DLT)
     result = load()
     assert "NOT LOADED" not in result.out
+    truth.assert_equal(machine.warehouse, machine.account)
+
+
+@pytest.mark.parametrize("lost", ["new_jobs/profiles.*", "schema.json", ".restore", "load_package_state.json"])
+def test_an_extracted_package_of_which_an_abort_left_only_a_part_is_read_again(machine, loaded, load, lost):
+    machine.change()
+    machine.kill("normalize", 3)
+    oldest = min((machine.pipeline / "normalize" / "extracted").iterdir())
+    (path,) = oldest.glob(lost)
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+    assert "never loaded" in load().err
     truth.assert_equal(machine.warehouse, machine.account)
 
 

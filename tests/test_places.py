@@ -80,6 +80,27 @@ def test_a_run_in_another_folder_loads_into_that_folder(account, ometria, export
     truth.assert_equal(Warehouse(elsewhere / "ometria_pipeline.duckdb"), account)
 
 
+def test_a_working_folder_that_is_configured_is_the_one_that_is_locked_and_watched(
+    account, ometria, load, warehouse, monkeypatch, tmp_path
+):
+    monkeypatch.setenv("PIPELINES_DIR", str(tmp_path / "configured"))
+    load("--dataset", "first", "--tables", "unsubscribes")
+    account.unsubscribe(list(account.profiles)[0])
+    load("--dataset", "second", "--tables", "unsubscribes")
+    assert "belongs to another" in load("--dataset", "first", "--tables", "unsubscribes").err
+    truth.assert_unsubscribes(warehouse, account, "first")
+    assert {path.name for path in (tmp_path / "configured").iterdir()} == {"ometria_pipeline", "ometria_pipeline.lock"}
+    assert not (tmp_path / "dlt" / "pipelines").exists()
+
+
+def test_a_load_from_a_notebook_leaves_the_next_run_nothing_to_put_right(account, ometria, load, warehouse):
+    load("--tables", "unsubscribes")
+    account.unsubscribe(list(account.profiles)[0])
+    dlt.attach("ometria_pipeline").run(ometria_source().with_resources("unsubscribes"))
+    assert "local state" not in load("--tables", "unsubscribes").err
+    truth.assert_unsubscribes(warehouse, account)
+
+
 def test_a_lost_working_folder_is_restored_and_nothing_is_read_again(
     account, ometria, export, load, warehouse, monkeypatch, tmp_path
 ):

@@ -21,11 +21,19 @@ VALUE = "Ada O'Lovelace ada@shop.test"
         f'invalid input syntax for type integer: "{VALUE}"\nCONTEXT:  COPY profiles, line 1, column email: "{VALUE}"',
         f"duplicate key value violates unique constraint\nDETAIL:  Key (email)=({VALUE}) already exists.",
         f"null value violates not-null constraint\nDETAIL:  Failing row contains (7, \n{VALUE}, null).",
+        f"invalid input syntax for type integer\nLINE 1: ...email) VALUES (E'{VALUE}', NULL)\n              ^",
+        f"duplicate key value\nLINE 2: ({VALUE}",
+        # SQL Server
+        f"Conversion failed when converting the nvarchar value N'{VALUE}' to data type int.",
+        f"Violation of constraint 'PK_a'. Cannot insert in 'dbo.a'. The duplicate key value is ({VALUE}, 7).",
+        # statements as dlt writes them for both
+        f"INSERT INTO profiles VALUES (E'{VALUE}', e'it\\'s'), (N'{VALUE}', N'{VALUE}')",
         # Snowflake, BigQuery
         f"Numeric value '{VALUE}' is not recognized",
         f"Could not parse '{VALUE}' as INT64 for field email",
         # dlt
         f"In schema `ometria`: Cannot coerce type `text` to `bigint` for value `{VALUE}` in table `lists` column `a`",
+        f"Cannot coerce value `{VALUE} `with` marks`",
         f"In schema `ometria`: contract violated. Offending data item: profile_id: 7, email: {VALUE}",
         # a statement that is quoted whole, and a value of several lines
         f"INSERT INTO profiles VALUES ('7', '{VALUE}'), ('8', 'it''s {VALUE}')",

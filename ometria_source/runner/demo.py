@@ -14,13 +14,12 @@ from pathlib import Path
 
 import dlt
 import duckdb
-from dlt.common.pipeline import get_dlt_pipelines_dir
 from dlt.extract import DltSource
 
 from ometria_source.runner.options import DEFAULT_DATASET, DEFAULT_DESTINATION, TABLES
 from ometria_source.runner.report import RunReport
 from ometria_source.runner.run import run_tables
-from ometria_source.runner.workspace import open_pipeline, working_folder
+from ometria_source.runner.workspace import open_pipeline, pipeline_folder, working_folder
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
 from ometria_source.source import ometria_source
 
@@ -92,7 +91,7 @@ def _empty_folder() -> tempfile.TemporaryDirectory[str]:
 
 def _forget_earlier_demo() -> None:
     """Begin anew: each demo's account is invented from today's date on."""
-    shutil.rmtree(Path(get_dlt_pipelines_dir()) / DEMO_PIPELINE_NAME, ignore_errors=True)
+    shutil.rmtree(pipeline_folder(DEMO_PIPELINE_NAME), ignore_errors=True)
     for ending in ("", ".wal"):
         Path(f"{DEMO_PIPELINE_NAME}.duckdb{ending}").unlink(missing_ok=True)
 

@@ -5,16 +5,63 @@ dlt moves packages by renaming them, so that each is whole or absent. What it do
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import dlt
 from dlt.common.storages import LoadStorage, NormalizeStorage, PackageStorage
 
+# Where the local state keeps how many files each extracted package has.
+EXTRACTED = "ometria_extracted"
 
-def has_packages(pipeline: dlt.Pipeline) -> bool:
-    """Whether there are packages to finish, of which an abort that was broken off is one."""
-    return bool(pipeline.list_extracted_load_packages() or pipeline.list_normalized_load_packages())
+
+def pending_packages(pipeline: dlt.Pipeline) -> list[Path]:
+    """The folders of the packages to finish, in the order of their loading; an abort that was broken off is one."""
+    folder = Path(pipeline.working_dir) / "load" / LoadStorage.NORMALIZED_FOLDER
+    return [folder / name for name in pipeline.list_normalized_load_packages()] + _extracted_packages(pipeline)
+
+
+def _extracted_packages(pipeline: dlt.Pipeline) -> list[Path]:
+    folder = Path(pipeline.working_dir) / "normalize" / NormalizeStorage.EXTRACTED_FOLDER
+    return [folder / name for name in pipeline.list_extracted_load_packages()]
+
+
+def note_extracted(pipeline: dlt.Pipeline) -> None:
+    """Note how many files each extracted package has: `abort-packages`, when killed, can leave one that lacks some."""
+    pipeline.set_local_state_val(EXTRACTED, {path.name: _count_jobs(path) for path in _extracted_packages(pipeline)})
+
+
+def are_whole(pipeline: dlt.Pipeline) -> bool:
+    """Whether no extracted package lacks a file."""
+    local: dict[str, Any] = dict(pipeline.state["_local"])
+    noted = local.get(EXTRACTED, {})
+    return all(
+        (path / PackageStorage.SCHEMA_FILE_NAME).exists() and noted.get(path.name, jobs) == jobs
+        for path in _extracted_packages(pipeline)
+        for jobs in [_count_jobs(path)]
+    )
+
+
+def _count_jobs(package: Path) -> int:
+    return len(list((package / PackageStorage.NEW_JOBS_FOLDER).glob("*")))
+
+
+def states_around(package: Path) -> tuple[dict[str, Any], str]:
+    """The pipeline's state as a package found it, and the version (dlt's hash) of the state that it brings.
+
+    Args:
+        package: Its folder.
+
+    Raises:
+        OSError, ValueError, LookupError, TypeError, AttributeError: It is not whole.
+    """
+    found = package / PackageStorage.RESTORE_FOLDER / PackageStorage.RESTORE_STATE_FILE_NAME
+    before = json.loads(found.read_text(encoding="utf-8"))
+    own = json.loads((package / PackageStorage.LOAD_PACKAGE_STATE_FILE_NAME).read_text(encoding="utf-8"))
+    # a package with a state that has not changed brings none
+    return before, own.get("pipeline_state", {}).get("version_hash", before["_version_hash"])
 
 
 def mend_packages(pipeline: dlt.Pipeline) -> None:
@@ -40,7 +87,16 @@ def mend_packages(pipeline: dlt.Pipeline) -> None:
     for name in pipeline.list_normalized_load_packages():
         if (normalized / name / PackageStorage.PACKAGE_COMPLETED_FILE_NAME).exists():
             (normalized / name).rename(load / LoadStorage.LOADED_FOLDER / name)
-    # dlt stores an extracted package, then its schema, without which a new table would lose its key and columns
+
+
+def store_schemas(pipeline: dlt.Pipeline) -> None:
+    """Store the schemas of extracted packages where they are newer: dlt stores a package, then its schema.
+
+    Without it a new table would lose its key and columns.
+
+    Args:
+        pipeline: As for `mend_packages`; its packages are whole.
+    """
     for name in pipeline.list_extracted_load_packages():
         schema = pipeline.get_load_package_info(name).schema
         known = pipeline.schemas.load_schema(schema.name) if pipeline.schemas.has_schema(schema.name) else None

@@ -18,10 +18,10 @@ from dlt.common.pipeline import LoadInfo
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from ometria_source.runner.packages import has_packages, mend_packages
+from ometria_source.runner.packages import mend_packages, note_extracted, pending_packages, store_schemas
 from ometria_source.runner.report import RunReport, TableReport
 from ometria_source.runner.sentences import pending_sentence, sentence, was_interrupted
-from ometria_source.runner.workspace import mark_loaded, restore_state
+from ometria_source.runner.workspace import drop_unfounded_state
 
 log = logging.getLogger(__name__)
 
@@ -44,20 +44,23 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
     began = time.monotonic()
     report = RunReport(destination=pipeline.destination.destination_name, dataset=pipeline.dataset_name)
     try:
+        mend_packages(pipeline)
+        drop_unfounded_state(pipeline)
+        store_schemas(pipeline)
         _finish_pending(pipeline)
-        restore_state(pipeline)
+        pipeline.sync_destination()
         known = _known_columns(pipeline)
         for name in tables:
             report.tables.append(_extract(pipeline, source, name, full_refresh))
         loaded = _load(pipeline)
-        mark_loaded(pipeline)
         for table in report.tables:
             table.rows = _count(pipeline, table.name)
             table.new_columns = _new_columns(loaded, table.name, known)
-    except PipelineStepFailed as error:
+    except Exception as error:  # noqa: BLE001  whatever it is, the report says which tables were not loaded
         _pass_on_interrupt(error)
-        log.info("%s failed", error.step, exc_info=error)
-        is_pending = error.step in ("normalize", "load")
+        step = error.step if isinstance(error, PipelineStepFailed) else "beginning"
+        log.info("%s failed", step, exc_info=error)
+        is_pending = step in ("normalize", "load")
         report.error = pending_sentence(error, pipeline.pipeline_name) if is_pending else sentence(error)
         if tables and not report.tables:
             report.error += " No table was read."
@@ -67,8 +70,7 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
 
 
 def _finish_pending(pipeline: dlt.Pipeline) -> None:
-    mend_packages(pipeline)
-    if has_packages(pipeline):
+    if pending_packages(pipeline):
         log.warning("A package of an earlier run is finished first")
         _load(pipeline)
 
@@ -90,6 +92,7 @@ def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh:
                 loader_file_format=_file_format(pipeline),
                 refresh="drop_resources" if full_refresh else None,
             )
+            note_extracted(pipeline)
         except PipelineStepFailed as error:
             _pass_on_interrupt(error)
             log.info("%s failed", name, exc_info=error)
@@ -99,7 +102,7 @@ def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh:
     return table
 
 
-def _pass_on_interrupt(error: PipelineStepFailed) -> None:
+def _pass_on_interrupt(error: Exception) -> None:
     """Raise what dlt has wrapped: an interrupted run is over, and no table failed."""
     if was_interrupted(error):
         raise KeyboardInterrupt from error

@@ -14,17 +14,19 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import dlt
-from dlt.common.destination.exceptions import UnknownDestinationModule
-from dlt.common.pipeline import get_dlt_pipelines_dir
-from dlt.common.storages import LoadStorage, PackageStorage
+from dlt.common.configuration import with_config
+from dlt.common.destination.client import WithStateSync
+from dlt.common.destination.exceptions import DestinationUndefinedEntity, UnknownDestinationModule
+from dlt.common.pipeline import TPipelineState, get_dlt_pipelines_dir
+from dlt.pipeline.configuration import PipelineConfiguration
 from dlt.pipeline.pipeline import Pipeline
+from dlt.pipeline.state_sync import default_pipeline_state, load_pipeline_state_from_destination
 from filelock import FileLock, Timeout
 
 from ometria_source.exceptions import InvalidSettingError, RunInProgressError
-from ometria_source.runner.packages import has_packages
+from ometria_source.runner.packages import are_whole, pending_packages, states_around
 
 log = logging.getLogger(__name__)
 
@@ -32,10 +34,18 @@ log = logging.getLogger(__name__)
 # file), location. dlt does not store this key at the destination.
 PLACE = "ometria_place"
 
-# Where it keeps the version of the state that was loaded last, beside the place.
-LOADED = "ometria_loaded"
+ELSEWHERE = "The local state belongs to another destination, dataset or current folder"
 
-ELSEWHERE = "The local state belongs to another destination or dataset"
+
+@with_config(spec=PipelineConfiguration, sections=("pipelines",), section_arg_name="pipeline_name")
+def pipeline_folder(pipeline_name: str, pipelines_dir: str | None = None) -> Path:
+    """The working folder of a pipeline.
+
+    Args:
+        pipeline_name: Its name.
+        pipelines_dir: dlt's setting of this name, which dlt resolves; None: dlt's default.
+    """
+    return Path(pipelines_dir or get_dlt_pipelines_dir()) / pipeline_name
 
 
 @contextmanager
@@ -48,9 +58,9 @@ def working_folder(pipeline_name: str) -> Iterator[None]:
     Raises:
         RunInProgressError: Another run holds it.
     """
-    folder = Path(get_dlt_pipelines_dir())
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{pipeline_name}.lock", blocking=False)
+    folder = pipeline_folder(pipeline_name)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder.with_name(f"{pipeline_name}.lock"), blocking=False)
     try:
         lock.acquire()
     except Timeout:
@@ -85,29 +95,22 @@ def open_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pip
     if known[: len(place)] == place and known != [*place, location]:
         _forget(pipeline_name, ELSEWHERE)
         pipeline = _create_pipeline(pipeline_name, destination, dataset)
-    elif _is_ahead(pipeline):
-        _forget(pipeline_name, "The local state may describe rows that were never loaded")
-        pipeline = _create_pipeline(pipeline_name, destination, dataset)
     pipeline.set_local_state_val(PLACE, [*place, location])
     return pipeline
 
 
-def restore_state(pipeline: dlt.Pipeline) -> None:
-    """Take the destination's state and schema where they are newer; begin anew where its dataset is gone.
+def drop_unfounded_state(pipeline: dlt.Pipeline) -> None:
+    """Drop local state, and packages, that do not go on from the state at the destination.
 
     Args:
         pipeline: As `open_pipeline` gave it.
     """
-    local: dict[str, Any] = dict(pipeline.state["_local"])
-    pipeline.sync_destination()
-    # for a dataset that is gone, dlt wipes the whole folder
-    if PLACE in local:
-        pipeline.set_local_state_val(PLACE, local[PLACE])
-
-
-def mark_loaded(pipeline: dlt.Pipeline) -> None:
-    """Note that the local state describes nothing but what is loaded."""
-    pipeline.set_local_state_val(LOADED, pipeline.state.get("_version_hash"))
+    if _is_founded(pipeline):
+        return
+    place = pipeline.get_local_state_val(PLACE)
+    _forget(pipeline.pipeline_name, "The local state may describe rows that were never loaded")
+    pipeline.drop()
+    pipeline.set_local_state_val(PLACE, place)
 
 
 def _create_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pipeline:
@@ -126,7 +129,7 @@ def _known_place(pipeline_name: str) -> list[str]:
 
     State that cannot be read, as after a power failure, is dropped.
     """
-    folder = Path(get_dlt_pipelines_dir()) / pipeline_name
+    folder = pipeline_folder(pipeline_name)
     path = folder / Pipeline.STATE_FILE
     if not path.exists():
         return []
@@ -138,18 +141,33 @@ def _known_place(pipeline_name: str) -> list[str]:
         return []
 
 
-def _is_ahead(pipeline: dlt.Pipeline) -> bool:
-    """Whether the local state is neither what was loaded last nor on its way in packages."""
-    normalized = Path(pipeline.working_dir) / "load" / LoadStorage.NORMALIZED_FOLDER
-    markers = normalized.glob(f"*/{PackageStorage.PACKAGE_COMPLETED_FILE_NAME}")
-    if any(marker.read_text(encoding="utf-8") == "aborted" for marker in markers):
-        return True
-    loaded = pipeline.state["_local"].get(LOADED)
-    return loaded is not None and loaded != pipeline.state.get("_version_hash") and not has_packages(pipeline)
+def _is_founded(pipeline: dlt.Pipeline) -> bool:
+    """Whether the destination holds, or will with what is pending, all that the local state describes."""
+    stored = _stored_state(pipeline)
+    packages = pending_packages(pipeline)
+    if not packages:
+        return pipeline.state["_state_version"] <= stored["_state_version"]
+    try:
+        before, after = states_around(packages[0])
+        follows = before["_state_version"] == 0 or stored["_version_hash"] in (before["_version_hash"], after)
+        return follows and are_whole(pipeline)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return False
+
+
+def _stored_state(pipeline: dlt.Pipeline) -> TPipelineState:
+    """The state at the destination; a new one where there is none."""
+    with pipeline.destination_client() as client:
+        if not isinstance(client, WithStateSync):
+            return pipeline.state
+        try:
+            return load_pipeline_state_from_destination(pipeline.pipeline_name, client) or default_pipeline_state()
+        except DestinationUndefinedEntity:
+            return default_pipeline_state()
 
 
 def _forget(pipeline_name: str, reason: str) -> None:
-    folder = Path(get_dlt_pipelines_dir()) / pipeline_name
+    folder = pipeline_folder(pipeline_name)
     if folder.exists():
         log.warning("%s; it is restored from the destination", reason)
         # first of all: state that outlives its packages would describe rows that were never loaded
