@@ -141,3 +141,32 @@ def test_lists_that_vanish_by_the_dozen_take_no_member_with_them(account, ometri
     monkeypatch.setenv("SOURCES__OMETRIA__ALLOW_DELETES", "true")
     load("--tables", "member_lists")
     truth.assert_members(warehouse, account)
+
+
+def test_lists_that_answer_no_more_by_the_dozen_keep_their_members(account, ometria, run, load, warehouse, monkeypatch):
+    """As when the permission to read members is taken away in mid-run: every list then looks deleted."""
+    monkeypatch.setenv("SOURCES__OMETRIA__MEMBER_LISTS_FROM", "lists")
+    people = list(account.profiles)
+    for number in range(12):
+        account.add_list(f"List {number}", members=people[:3])
+    load("--tables", "member_lists")
+    before = sorted(map(str, warehouse.rows("member_lists")))
+    monkeypatch.setenv("SOURCES__OMETRIA__FULL_SCAN_DAYS", "0")
+    seen = len(ometria.requests_to("/lists/"))
+
+    def forbid_once_members_are_read() -> None:
+        # the first one is the look whether the path still answers
+        if len(ometria.requests_to("/lists/")) > seen + 1:
+            ometria.fail("/lists/", 404, times=None)
+        else:
+            ometria.after_request(1, forbid_once_members_are_read)
+
+    ometria.after_request(1, forbid_once_members_are_read)
+    result = run("--tables", "member_lists")
+
+    assert result.status == 1
+    assert "allow_deletes" in result.out
+    assert sorted(map(str, warehouse.rows("member_lists"))) == before
+    ometria.heal()
+    load("--tables", "member_lists")
+    truth.assert_members(warehouse, account)

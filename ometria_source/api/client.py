@@ -186,8 +186,8 @@ class OmetriaClient:
         log.info("%s: %s; attempt %d in %.1f s", path, fault, attempt.attempt_number + 1, attempt.upcoming_sleep)
 
     def _attempt(self, errand: _Errand) -> list[JsonObject]:
-        errand.attempt_began = time.monotonic()
-        with Attempt(errand.flight, errand.pacer, LONGEST_ANSWER) as attempt:
+        with Attempt(errand.flight, errand.pacer, CONNECT_TIMEOUT, LONGEST_ANSWER) as attempt:
+            errand.attempt_began = time.monotonic()
             try:
                 response = self._session.get(
                     self._base_url + errand.path,

@@ -42,7 +42,10 @@ class Flight:
         self._socket: socket.socket | None = None
 
     def call_off(self) -> None:
-        """Let the request end at once, wherever it is; harmless when it has ended."""
+        """Let the request end at once, wherever it is; harmless when it has ended.
+
+        When it is just ending, another that took over its connection may have to be tried again.
+        """
         self.called_off.set()
         self.shut()
 
@@ -54,8 +57,8 @@ class Flight:
                     # a TLS socket's own method would take the ground from under whoever is reading
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
-    def leaves(self, connection: socket.socket) -> None:
-        """Note the connection on which an attempt is about to be sent."""
+    def is_on(self, connection: socket.socket | None) -> None:
+        """Note the connection that an attempt is on; None when it is on none, or done with it."""
         with self._lock:
             self._socket = connection
         if self.called_off.is_set():
@@ -67,11 +70,6 @@ class Flight:
         if on_leaving is not None:
             on_leaving()
 
-    def ends(self) -> None:
-        """Note that the attempt is over, and its connection free for others."""
-        with self._lock:
-            self._socket = None
-
 
 class Attempt:
     """One attempt of a request: a context in which to send and receive in this thread.
@@ -79,6 +77,7 @@ class Attempt:
     Args:
         flight: What it belongs to.
         pacer: Whose turn to take.
+        longest_opening: Seconds after which a connection that does not stand is given up.
         longest_answer: Seconds after which an answer that is not there whole is given up.
 
     Attributes:
@@ -86,13 +85,15 @@ class Attempt:
         overdue: Whether it was given up.
     """
 
-    def __init__(self, flight: Flight, pacer: Pacer, longest_answer: float) -> None:
+    def __init__(self, flight: Flight, pacer: Pacer, longest_opening: float, longest_answer: float) -> None:
         self.left_at: float | None = None
         self.overdue = False
         self._flight = flight
         self._pacer = pacer
-        self._timer = threading.Timer(longest_answer, self._give_up)
-        self._timer.daemon = True
+        self._longest_opening = longest_opening
+        self._longest_answer = longest_answer
+        self._timer: threading.Timer | None = None
+        self._handle: socket.socket | None = None
 
     def __enter__(self) -> Attempt:
         self._pacer.stand_in_line(self._flight.called_off.is_set)
@@ -103,13 +104,27 @@ class Attempt:
     def __exit__(self, *error: object) -> None:
         _current.reset(self._token)
         self._leave_line()
-        self._timer.cancel()
-        self._flight.ends()
+        self._stop_watching()
 
     def _leave_line(self) -> None:
         if self._is_in_line:
             self._is_in_line = False
             self._pacer.leave_line()
+
+    def open(self, connect: Callable[[], None]) -> None:
+        """Open a connection, through a proxy or TLS, however steadily the other side drips."""
+        try:
+            connect()
+        finally:
+            self._stop_watching()
+            if self._handle is not None:
+                self._handle.close()
+
+    def watch_opening(self, connection: socket.socket) -> None:
+        """Watch over a connection on which more may have to be said before it stands."""
+        # TLS will take the place of the socket itself
+        self._handle = connection.dup()
+        self._watch(self._handle, self._longest_opening)
 
     def send(self, connection: _PacedConnection, send: Callable[[], None]) -> None:
         """Send the request through an open connection when its turn has come.
@@ -117,18 +132,32 @@ class Attempt:
         Raises:
             CalledOffError: It is no longer wanted.
         """
-        with self._pacer.turn(self._flight.called_off.is_set):
-            if connection.can_be_replaced and is_connection_dropped(connection):
-                # the pause before this turn was longer than the server keeps an idle connection
-                connection.close()
-                connection.connect()
-            # urllib3 passes over a pipe that breaks here, since an answer may have come before
-            self.left_at = self._pacer.now()
-            self._timer.start()
-            self._flight.leaves(connection.sock)
-            send()
-        self._leave_line()
-        self._flight.has_left()
+        try:
+            with self._pacer.turn(self._flight.called_off.is_set):
+                if connection.can_be_replaced and is_connection_dropped(connection):
+                    # the pause before this turn was longer than the server keeps an idle connection
+                    connection.close()
+                    connection.connect()
+                self.left_at = self._pacer.now()
+                # what TLS within TLS wraps
+                self._watch(getattr(connection.sock, "socket", connection.sock), self._longest_answer)
+                send()
+        finally:
+            # also when the pipe breaks, which urllib3 passes over, since an answer may have come before
+            self._leave_line()
+            if self.left_at is not None:
+                self._flight.has_left()
+
+    def _watch(self, connection: socket.socket, longest: float) -> None:
+        self._timer = threading.Timer(longest, self._give_up)
+        self._timer.daemon = True
+        self._timer.start()
+        self._flight.is_on(connection)
+
+    def _stop_watching(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._flight.is_on(None)
 
     def _give_up(self) -> None:
         self.overdue = True
@@ -137,6 +166,14 @@ class Attempt:
 
 class _PacedConnection(HTTPConnection):
     has_served = False
+
+    def connect(self) -> None:
+        _current.get().open(super().connect)
+
+    def _new_conn(self) -> socket.socket:
+        connection = super()._new_conn()
+        _current.get().watch_opening(connection)
+        return connection
 
     def request(self, *args: Any, **kwargs: Any) -> None:
         if self.sock is None:

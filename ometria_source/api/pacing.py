@@ -61,7 +61,8 @@ class Pacer:
         self._seconds = seconds
         self._clock = clock
         self._sleep = sleep
-        self._line = threading.Lock()
+        self._line: deque[object] = deque()
+        self._line_moves = threading.Condition()
         self._lock = threading.Lock()
         self._next_turn = clock()
         self._slowed_at = self._next_turn
@@ -91,13 +92,24 @@ class Pacer:
         Raises:
             CalledOffError: The request is no longer wanted.
         """
-        while not self._line.acquire(timeout=LONGEST_NAP):
-            if called_off():
-                raise CalledOffError
+        me = object()
+        with self._line_moves:
+            self._line.append(me)
+            try:
+                while self._line[0] is not me:
+                    self._line_moves.wait(LONGEST_NAP)
+                    if called_off():
+                        raise CalledOffError
+            except BaseException:
+                self._line.remove(me)
+                self._line_moves.notify_all()
+                raise
 
     def leave_line(self) -> None:
         """Let the next one come forward."""
-        self._line.release()
+        with self._line_moves:
+            self._line.popleft()
+            self._line_moves.notify_all()
 
     @contextmanager
     def turn(self, called_off: Callable[[], bool] = lambda: False) -> Iterator[None]:

@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationException as error:
         return _fail(error, MISCONFIGURED, verbose)
     except KeyboardInterrupt:
-        print("Interrupted. What was loaded before stays; the next run goes on from there.", file=sys.stderr)
+        print("Interrupted. What was loaded before stays; the next run reads the rest again.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  the last resort of a program
         return _fail(error, FAILED, verbose)

@@ -56,7 +56,7 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
         for table in report.tables:
             table.rows = _count(pipeline, table.name)
             table.new_columns = _new_columns(loaded, table.name, known)
-    except Exception as error:  # noqa: BLE001  whatever it is, the report says which tables were not loaded
+    except Exception as error:
         _pass_on_interrupt(error)
         step = error.step if isinstance(error, PipelineStepFailed) else "beginning"
         log.info("%s failed", step, exc_info=error)

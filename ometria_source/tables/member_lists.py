@@ -164,9 +164,8 @@ class _Reading:
         if self.limited:
             return
         if self.state.get("read_from") == "lists":
-            guard_deletions(
-                "member_lists", IdSketch(self.state["lists"]), IdSketch(after), self.allow_deletes, of="lists"
-            )
+            found = IdSketch(after.keys() - set(self.gone))
+            guard_deletions("member_lists", IdSketch(self.state["lists"]), found, self.allow_deletes, of="lists")
         # one that seemed to be gone is looked at again by the next run, if it is still there
         after.update(dict.fromkeys(self.gone, ""))
         yield [_pair(gone, MARKER) for gone in before.keys() - after.keys()]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
 
 import pytest
 from hypothesis import given
@@ -289,3 +290,27 @@ def test_an_endpoint_with_a_limit_of_its_own_keeps_to_it(account, monkeypatch):
             client.get("/lists", {})
 
         assert ometria.requests[-1].at - ometria.requests[0].at >= 1
+
+
+def test_those_who_stand_in_line_come_forward_in_the_order_in_which_they_came(pacer):
+    came_forward: list[int] = []
+
+    def stand(number: int, is_in_line: Event, is_called_off: bool) -> None:
+        def called_off() -> bool:
+            is_in_line.set()
+            return is_called_off
+
+        pacer.stand_in_line(called_off)
+        came_forward.append(number)
+        pacer.leave_line()
+
+    pacer.stand_in_line()
+    with ThreadPoolExecutor(8) as threads:
+        waiting = []
+        for number in range(8):
+            is_in_line = Event()
+            waiting.append(threads.submit(stand, number, is_in_line, number in (2, 5)))
+            assert is_in_line.wait(10)
+        pacer.leave_line()
+    assert came_forward == [0, 1, 3, 4, 6, 7]
+    assert [type(place.exception()) for place in waiting if place.exception()] == [CalledOffError] * 2

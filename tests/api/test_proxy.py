@@ -8,18 +8,34 @@ import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Thread
+from threading import Event, Thread
+from typing import IO
 
 import pytest
 import trustme
 
+from ometria_source.api import client as client_module
 from ometria_source.api.account import Account
+from ometria_source.exceptions import UnavailableError
 
 KEY = "invented-key-4711"
 
 
 class _Server(ThreadingHTTPServer):
+    """Notes what it sees; may answer byte by byte."""
+
     daemon_threads = True
+
+    def __init__(self, *arguments) -> None:
+        super().__init__(*arguments)
+        self.tunnels: list[str] = []
+        self.overheard: list[bytes] = []
+        self.drips = False
+        self.closing = Event()
+
+    def drip(self, connection: IO[bytes]) -> None:
+        while self.drips and not self.closing.wait(0.05):
+            connection.write(b"x")
 
     def handle_error(self, *_: object) -> None:
         """Connections break when a test ends."""
@@ -30,8 +46,9 @@ class _Account(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.send_response(200)
-        self.send_header("Content-Length", "2")
+        self.send_header("Content-Length", "2000" if self.server.drips else "2")
         self.end_headers()
+        self.server.drip(self.wfile)
         self.wfile.write(b"[]")
 
     def log_message(self, *_: object) -> None:
@@ -45,6 +62,7 @@ class _Proxy(BaseHTTPRequestHandler):
 
     def do_CONNECT(self) -> None:
         self.server.tunnels.append(self.path)
+        self.server.drip(self.wfile)
         host, port = self.path.split(":")
         with socket.create_connection((host, int(port))) as there:
             self.send_response(200)
@@ -86,28 +104,70 @@ def serving(server: _Server) -> Iterator[None]:
         thread.join()
 
 
-@pytest.mark.parametrize("at_once", [1, 4])
-def test_a_proxy_gets_tunnels_to_open_and_nothing_else(tmp_path, monkeypatch, at_once):
-    """New TLS connections wait for their turns here, which must not be taken for a server that hung up."""
+@pytest.fixture
+def context(tmp_path, monkeypatch) -> ssl.SSLContext:
+    """With a certificate for `localhost` that clients of this test trust."""
     authority = trustme.CA()
     authority.cert_pem.write_to_path(tmp_path / "authority.pem")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    account, proxy = _Server(("127.0.0.1", 0), _Account), _Server(("127.0.0.1", 0), _Proxy)
-    account.socket = context.wrap_socket(account.socket, server_side=True)
-    proxy.tunnels, proxy.overheard = [], []
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "authority.pem"))
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{proxy.server_port}")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
+    return context
 
-    with serving(account), serving(proxy):
-        client = Account(f"https://localhost:{account.server_port}/v2", KEY, 3, 0.1).client("profiles")
-        with ThreadPoolExecutor(at_once) as threads:
-            list(threads.map(lambda _: client.get("/profiles", {}), range(4)))
-        client.close()
+
+@pytest.fixture
+def account(context) -> Iterator[_Server]:
+    server = _Server(("127.0.0.1", 0), _Account)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    with serving(server):
+        yield server
+        server.closing.set()
+
+
+@pytest.fixture(params=["http", "https"])
+def proxy(request, context, monkeypatch) -> Iterator[_Server]:
+    """A proxy that is itself reached with or without TLS."""
+    server = _Server(("127.0.0.1", 0), _Proxy)
+    if request.param == "https":
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+    monkeypatch.setenv("HTTPS_PROXY", f"{request.param}://localhost:{server.server_port}")
+    with serving(server):
+        yield server
+        server.closing.set()
+
+
+@pytest.mark.parametrize("at_once", [1, 4])
+def test_a_proxy_gets_tunnels_to_open_and_nothing_else(account, proxy, at_once):
+    """New TLS connections wait for their turns here, which must not be taken for a server that hung up."""
+    client = Account(f"https://localhost:{account.server_port}/v2", KEY, 3, 0.1).client("profiles")
+    with ThreadPoolExecutor(at_once) as threads:
+        list(threads.map(lambda _: client.get("/profiles", {}), range(4)))
+    client.close()
 
     assert proxy.overheard == []
     assert set(proxy.tunnels) == {f"localhost:{account.server_port}"}
     assert len(proxy.tunnels) <= at_once
     assert (client.requests, client.retries) == (4, 0)
+
+
+def test_an_answer_through_a_proxy_that_drips_is_given_up(account, proxy, monkeypatch):
+    monkeypatch.setattr(client_module, "LONGEST_ANSWER", 0.3)
+    account.drips = True
+    client = Account(f"https://localhost:{account.server_port}/v2", KEY, 1000, 0.005).client("profiles")
+
+    with ThreadPoolExecutor(1) as threads, pytest.raises(UnavailableError, match="too long"):
+        threads.submit(client.get, "/profiles", {}).result(20)
+    client.close()
+
+
+def test_a_proxy_that_drips_is_given_up(account, proxy, monkeypatch):
+    monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 0.3)
+    proxy.drips = True
+    client = Account(f"https://localhost:{account.server_port}/v2", KEY, 1000, 0.005).client("profiles")
+
+    with ThreadPoolExecutor(1) as threads, pytest.raises(UnavailableError, match="too long"):
+        threads.submit(client.get, "/profiles", {}).result(20)
+    client.close()
+    assert client.requests == 0

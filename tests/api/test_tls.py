@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -111,4 +113,37 @@ def test_a_server_whose_certificate_nobody_vouches_for_gets_no_key(server, clien
 
     with pytest.raises(UnavailableError, match="SSLError"):
         client.get("/profiles", {})
+    assert client.requests == 0
+
+
+def test_a_connection_that_drips_before_it_stands_is_given_up_and_holds_up_nobody_for_long(monkeypatch):
+    """Each byte comes in time, so that no time-out of the socket's ends it."""
+    monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 0.3)
+    closing = Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        client = Account(f"https://localhost:{listening.getsockname()[1]}/v2", "key", 1000, 0.005).client("profiles")
+
+        def drip() -> None:
+            while not closing.is_set():
+                connection, _ = listening.accept()
+                with connection, contextlib.suppress(OSError):
+                    # a record of TLS that announces 16 KiB
+                    for byte in b"\x16\x03\x03\x40\x00" + bytes(0x4000):
+                        connection.send(bytes([byte]))
+                        if closing.wait(0.05):
+                            break
+
+        with ThreadPoolExecutor(3) as threads:
+            threads.submit(drip)
+            flight = Flight()
+            called_off = threads.submit(client.get, "/profiles", {}, flight=flight)
+            flight.call_off()
+            try:
+                with pytest.raises(CalledOffError):
+                    called_off.result(10)
+                with pytest.raises(UnavailableError, match="too long"):
+                    threads.submit(client.get, "/profiles", {}).result(20)
+            finally:
+                closing.set()
+                socket.create_connection(listening.getsockname()).close()
     assert client.requests == 0
