@@ -15,6 +15,7 @@ import truth
 from conftest import Warehouse
 
 from ometria_source import ometria_source
+from ometria_source.runner.workspace import open_pipeline
 
 PROGRAM = Path(__file__).parents[1] / "pipelines" / "ometria_pipeline.py"
 
@@ -159,6 +160,47 @@ def test_a_pending_package_is_finished_first_and_new_data_is_loaded_in_the_same_
 
     truth.assert_profiles(warehouse, account)
     truth.assert_unsubscribes(warehouse, account)
+    assert not dlt.attach("ometria_pipeline").has_pending_data
+
+
+def test_the_package_of_a_first_run_does_not_undo_what_another_machine_has_loaded_since(
+    account, ometria, load, warehouse, monkeypatch, tmp_path
+):
+    open_pipeline("ometria_pipeline", "duckdb", "ometria").extract(ometria_source().with_resources("profiles"))
+    account.update_profile(list(account.profiles)[0], name="Changed Name")
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "another_machine"))
+    load("--tables", "profiles")
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+
+    assert "does not follow" in load("--tables", "lists").err
+
+    truth.assert_profiles(warehouse, account)
+
+
+def test_a_state_that_is_not_kept_at_the_destination_is_trusted(account, ometria, load, warehouse, monkeypatch):
+    monkeypatch.setenv("RESTORE_FROM_DESTINATION", "false")
+    load("--tables", "profiles")
+    account.update_profile(list(account.profiles)[0], name="Changed Name")
+
+    assert "does not follow" not in load("--tables", "profiles").err
+
+    assert "updateSince" in ometria.requests_to("/profiles")[-1].query
+    truth.assert_profiles(warehouse, account)
+
+
+def test_pending_packages_are_finished_where_the_destination_keeps_no_state(ometria, load, monkeypatch):
+    monkeypatch.setenv("DESTINATION__DUMMY__COMPLETED_PROB", "1")
+    load("--destination", "dummy", "--tables", "lists")
+    pipeline = dlt.attach("ometria_pipeline")
+    for table in ("profiles", "unsubscribes"):
+        pipeline.extract(ometria_source().with_resources(table))
+    seen = len(ometria.requests)
+
+    result = load("--destination", "dummy", "--tables", "lists")
+
+    assert "is finished first" in result.err
+    assert "does not follow" not in result.err
+    assert {request.path for request in ometria.requests[seen:]} == {"/lists"}
     assert not dlt.attach("ometria_pipeline").has_pending_data
 
 

@@ -28,6 +28,15 @@ VALUE = "Ada O'Lovelace ada@shop.test"
         f"Violation of constraint 'PK_a'. Cannot insert in 'dbo.a'. The duplicate key value is ({VALUE}, 7).",
         # statements as dlt writes them for both
         f"INSERT INTO profiles VALUES (E'{VALUE}', e'it\\'s'), (N'{VALUE}', N'{VALUE}')",
+        f"duplicate key value\n  DETAIL:  Key (email)=({VALUE}) already exists.",
+        f"doppelter Schlüsselwert\nDETAIL:  Schlüssel\nZEILE 1: ...({VALUE}",
+        f"valeur dupliquée\nDÉTAIL : La clé (email)=({VALUE}) existe déjà.",
+        # typed literals
+        "syntax error in VALUES (JSON'Lovelace', rb'Lovelace', _utf8'Lovelace')",
+        # DuckDB without quotes
+        "Type INT64 with value Lovelace can't be cast because the value is out of range",
+        "Could not cast value Lovelace to DECIMAL(5,2)",
+        f"CSV Error on Line: 2\nOriginal Line: 7,{VALUE}\nExpected 3 columns",
         # Snowflake, BigQuery
         f"Numeric value '{VALUE}' is not recognized",
         f"Could not parse '{VALUE}' as INT64 for field email",
@@ -61,6 +70,8 @@ def test_a_value_that_a_message_quotes_is_hidden(message):
         ("Can't open the file; the user's disk is full", None),
         ("Job `unsubscribes.334cb9eb72.sql` failed terminally in load 1795515369.75136", None),
         ("@type is missing; what now?", None),
+        ("key value is missing from the settings", None),
+        ("ERROR: the users' table and the user's disk", None),
         ("", None),
     ],
 )

@@ -77,7 +77,8 @@ class Attempt:
     Args:
         flight: What it belongs to.
         pacer: Whose turn to take.
-        longest_opening: Seconds after which a connection that does not stand is given up.
+        longest_opening: Seconds after which a connection on which the other side has answered, but which does not
+            stand, is given up. (Until then it is urllib3's own time-out that counts, for each of the host's addresses.)
         longest_answer: Seconds after which an answer that is not there whole is given up.
 
     Attributes:
@@ -96,35 +97,33 @@ class Attempt:
         self._handle: socket.socket | None = None
 
     def __enter__(self) -> Attempt:
-        self._pacer.stand_in_line(self._flight.called_off.is_set)
-        self._is_in_line = True
+        self._pacer.stand_in_line(self, self._flight.called_off.is_set)
         self._token = _current.set(self)
         return self
 
     def __exit__(self, *error: object) -> None:
         _current.reset(self._token)
-        self._leave_line()
+        self._pacer.leave_line(self)
         self._stop_watching()
-
-    def _leave_line(self) -> None:
-        if self._is_in_line:
-            self._is_in_line = False
-            self._pacer.leave_line()
 
     def open(self, connect: Callable[[], None]) -> None:
         """Open a connection, through a proxy or TLS, however steadily the other side drips."""
+        self._watch(None, self._longest_opening)
         try:
             connect()
         finally:
             self._stop_watching()
             if self._handle is not None:
                 self._handle.close()
+                self._handle = None
 
     def watch_opening(self, connection: socket.socket) -> None:
         """Watch over a connection on which more may have to be said before it stands."""
         # TLS will take the place of the socket itself
         self._handle = connection.dup()
-        self._watch(self._handle, self._longest_opening)
+        self._flight.is_on(self._handle)
+        if self.overdue:
+            self._flight.shut()
 
     def send(self, connection: _PacedConnection, send: Callable[[], None]) -> None:
         """Send the request through an open connection when its turn has come.
@@ -144,11 +143,11 @@ class Attempt:
                 send()
         finally:
             # also when the pipe breaks, which urllib3 passes over, since an answer may have come before
-            self._leave_line()
+            self._pacer.leave_line(self)
             if self.left_at is not None:
                 self._flight.has_left()
 
-    def _watch(self, connection: socket.socket, longest: float) -> None:
+    def _watch(self, connection: socket.socket | None, longest: float) -> None:
         self._timer = threading.Timer(longest, self._give_up)
         self._timer.daemon = True
         self._timer.start()

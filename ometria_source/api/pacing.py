@@ -83,33 +83,37 @@ class Pacer:
             if requests != self._limit:
                 self._set_limit(requests)
 
-    def stand_in_line(self, called_off: Callable[[], bool] = lambda: False) -> None:
+    def stand_in_line(self, place: object, called_off: Callable[[], bool] = lambda: False) -> None:
         """Return when this caller is the first in line, which it stays until `leave_line`.
 
         Args:
+            place: What stands for the caller in the line.
             called_off: As for `turn`.
 
         Raises:
             CalledOffError: The request is no longer wanted.
         """
-        me = object()
-        with self._line_moves:
-            self._line.append(me)
-            try:
-                while self._line[0] is not me:
+        try:
+            with self._line_moves:
+                self._line.append(place)
+                while self._line[0] is not place:
                     self._line_moves.wait(LONGEST_NAP)
                     if called_off():
                         raise CalledOffError
-            except BaseException:
-                self._line.remove(me)
-                self._line_moves.notify_all()
-                raise
+        except BaseException:
+            self.leave_line(place)
+            raise
 
-    def leave_line(self) -> None:
-        """Let the next one come forward."""
+    def leave_line(self, place: object) -> None:
+        """Let the next one come forward; harmless for one that has left.
+
+        Args:
+            place: As for `stand_in_line`.
+        """
         with self._line_moves:
-            self._line.popleft()
-            self._line_moves.notify_all()
+            if place in self._line:
+                self._line.remove(place)
+                self._line_moves.notify_all()
 
     @contextmanager
     def turn(self, called_off: Callable[[], bool] = lambda: False) -> Iterator[None]:

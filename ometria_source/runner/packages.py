@@ -1,6 +1,7 @@
 """What a process that was killed left of its load packages.
 
-dlt moves packages by renaming them, so that each is whole or absent. What it does in two steps is finished here.
+dlt moves a package by renaming it, so that it is there whole or not at all; only of one that it deletes can a part be
+left. What dlt does in two steps is finished here.
 """
 
 from __future__ import annotations
@@ -34,34 +35,37 @@ def note_extracted(pipeline: dlt.Pipeline) -> None:
 
 
 def are_whole(pipeline: dlt.Pipeline) -> bool:
-    """Whether no extracted package lacks a file."""
+    """Whether no extracted package lacks a file, as far as its files were noted."""
     local: dict[str, Any] = dict(pipeline.state["_local"])
-    noted = local.get(EXTRACTED, {})
-    return all(
-        (path / PackageStorage.SCHEMA_FILE_NAME).exists() and noted.get(path.name, jobs) == jobs
-        for path in _extracted_packages(pipeline)
-        for jobs in [_count_jobs(path)]
-    )
+    noted: dict[str, int] = local.get(EXTRACTED, {})
+    return all(_is_whole(path, noted.get(path.name)) for path in _extracted_packages(pipeline))
+
+
+def _is_whole(package: Path, jobs: int | None) -> bool:
+    return (package / PackageStorage.SCHEMA_FILE_NAME).exists() and jobs in (None, _count_jobs(package))
 
 
 def _count_jobs(package: Path) -> int:
     return len(list((package / PackageStorage.NEW_JOBS_FOLDER).glob("*")))
 
 
-def states_around(package: Path) -> tuple[dict[str, Any], str]:
+def states_around(package: Path) -> tuple[dict[str, Any], str] | None:
     """The pipeline's state as a package found it, and the version (dlt's hash) of the state that it brings.
 
     Args:
         package: Its folder.
 
-    Raises:
-        OSError, ValueError, LookupError, TypeError, AttributeError: It is not whole.
+    Returns:
+        Both; None: it is not whole.
     """
     found = package / PackageStorage.RESTORE_FOLDER / PackageStorage.RESTORE_STATE_FILE_NAME
-    before = json.loads(found.read_text(encoding="utf-8"))
-    own = json.loads((package / PackageStorage.LOAD_PACKAGE_STATE_FILE_NAME).read_text(encoding="utf-8"))
-    # a package with a state that has not changed brings none
-    return before, own.get("pipeline_state", {}).get("version_hash", before["_version_hash"])
+    try:
+        before = json.loads(found.read_text(encoding="utf-8"))
+        own = json.loads((package / PackageStorage.LOAD_PACKAGE_STATE_FILE_NAME).read_text(encoding="utf-8"))
+        # it brings none where the state did not change
+        return before, own.get("pipeline_state", {}).get("version_hash", before["_version_hash"])
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
 
 
 def mend_packages(pipeline: dlt.Pipeline) -> None:

@@ -29,13 +29,23 @@ HIDDEN = (
     (re.compile(r"[^\s\"'`<>(){}\[\],:;=]{1,254}@[^\s\"'`<>(){}\[\],:;=]{1,254}"), "…"),
     # the query of a URL
     (re.compile(r"\?[^\s\"'`?]*=[^\s\"'`]*"), "?…"),
-    # a value as Postgres tells it, also with the row or the statement around it, which may have several lines
-    (re.compile(r"^(DETAIL|CONTEXT|LINE \d+): .*", re.MULTILINE | re.DOTALL), r"\1: …"),
-    # as SQL Server tells it
-    (re.compile(r"\b(key value is) .*", re.DOTALL), r"\1 …"),
+    # a value as Postgres tells it, with the row or the statement around it, which may have several lines: after DETAIL,
+    # CONTEXT, LINE 1, or the same in the server's language
+    (
+        re.compile(
+            r"^([ \t]*(?!ERROR|FATAL|PANIC|HINT|NOTICE|WARNING|INFO)[A-ZÀ-Þ]{4,}(?: \d+)? ?:) .*",
+            re.MULTILINE | re.DOTALL,
+        ),
+        r"\1 …",
+    ),
+    # as SQL Server and DuckDB tell it
+    (re.compile(r"\b(key value is) \(.*", re.DOTALL), r"\1 …"),
+    (re.compile(r"\b(with value|cast value|bad value:|Original Line:|parsed text:) .*", re.DOTALL | re.I), r"\1 …"),
     # as dlt tells it, and its rows
     (re.compile(r"\bvalue `(?:.*?`(?= in table `)|.*`)", re.DOTALL), "value `…`"),
     (re.compile(r"\b(Offending data item): .*", re.DOTALL), r"\1: …"),
+    # a literal of SQL with its type before it
+    (re.compile(r"\b\w+'[^']*'(?!\w)"), "'…'"),
     # whatever is quoted, to the last quote of the same kind, else to the end; an apostrophe is no quote, and a letter
     # before a quote is SQL's, as in N'a'
     (re.compile(r"(?:(?<!\w)|(?<=\b[BENUXbenux]))([\"'])(?:.*\1(?!\w)|.*)", re.DOTALL), "'…'"),

@@ -73,6 +73,8 @@ def _finish_pending(pipeline: dlt.Pipeline) -> None:
     if pending_packages(pipeline):
         log.warning("A package of an earlier run is finished first")
         _load(pipeline)
+        # a newer one may be gone, of which nothing but the state is left
+        drop_unfounded_state(pipeline)
 
 
 def _load(pipeline: dlt.Pipeline) -> LoadInfo | None:

@@ -2,8 +2,9 @@
 
 dlt keeps a pipeline's state (watermarks, cursors, schema) in a local folder and, with the data, at the destination. The
 local copy is dropped, and dlt restores the destination's, when it belongs to another place than the one named now, when
-it cannot be read, or when it describes rows that are in no package and were never loaded. A package that is still
-pending there is dropped with it: its state was not stored either, so the next run to that place reads the same again.
+it cannot be read, or when it may describe rows that were never loaded. Packages that are pending are dropped with it:
+their state was not stored either, so the next run to that place reads the same again. (A `dlt pipeline … drop` that was
+broken off is undone like this.)
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity, Unknow
 from dlt.common.pipeline import TPipelineState, get_dlt_pipelines_dir
 from dlt.pipeline.configuration import PipelineConfiguration
 from dlt.pipeline.pipeline import Pipeline
-from dlt.pipeline.state_sync import default_pipeline_state, load_pipeline_state_from_destination
+from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 from filelock import FileLock, Timeout
 
 from ometria_source.exceptions import InvalidSettingError, RunInProgressError
@@ -35,6 +36,8 @@ log = logging.getLogger(__name__)
 PLACE = "ometria_place"
 
 ELSEWHERE = "The local state belongs to another destination, dataset or current folder"
+UNREADABLE = "The local state cannot be read"
+UNFOUNDED = "The local state, or a pending package, does not follow from what the destination holds"
 
 
 @with_config(spec=PipelineConfiguration, sections=("pipelines",), section_arg_name="pipeline_name")
@@ -108,7 +111,7 @@ def drop_unfounded_state(pipeline: dlt.Pipeline) -> None:
     if _is_founded(pipeline):
         return
     place = pipeline.get_local_state_val(PLACE)
-    _forget(pipeline.pipeline_name, "The local state may describe rows that were never loaded")
+    _forget(pipeline.pipeline_name, UNFOUNDED)
     pipeline.drop()
     pipeline.set_local_state_val(PLACE, place)
 
@@ -137,39 +140,41 @@ def _known_place(pipeline_name: str) -> list[str]:
         state, *_ = [json.loads(file.read_text(encoding="utf-8")) for file in (path, *folder.glob("schemas/*.json"))]
         return list(state["_local"].get(PLACE, []))
     except (ValueError, TypeError, LookupError, AttributeError):
-        _forget(pipeline_name, "The local state cannot be read")
+        _forget(pipeline_name, UNREADABLE)
         return []
 
 
 def _is_founded(pipeline: dlt.Pipeline) -> bool:
-    """Whether the destination holds, or will with what is pending, all that the local state describes."""
-    stored = _stored_state(pipeline)
+    """Whether the local state, or the first of the packages that are pending, follows from the destination's state."""
+    with pipeline.destination_client() as client:
+        if not isinstance(client, WithStateSync) or not pipeline.config.restore_from_destination:
+            # no state is kept there, by which to judge this one
+            return are_whole(pipeline)
+        stored = _stored_state(pipeline.pipeline_name, client)
     packages = pending_packages(pipeline)
     if not packages:
-        return pipeline.state["_state_version"] <= stored["_state_version"]
-    try:
-        before, after = states_around(packages[0])
-        follows = before["_state_version"] == 0 or stored["_version_hash"] in (before["_version_hash"], after)
-        return follows and are_whole(pipeline)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return pipeline.state["_state_version"] <= (stored["_state_version"] if stored else 0)
+    around = states_around(packages[0])
+    if around is None or not are_whole(pipeline):
         return False
+    before, after = around
+    if stored is None:
+        return bool(before["_state_version"] == 0)
+    return stored["_version_hash"] in (before["_version_hash"], after)
 
 
-def _stored_state(pipeline: dlt.Pipeline) -> TPipelineState:
-    """The state at the destination; a new one where there is none."""
-    with pipeline.destination_client() as client:
-        if not isinstance(client, WithStateSync):
-            return pipeline.state
-        try:
-            return load_pipeline_state_from_destination(pipeline.pipeline_name, client) or default_pipeline_state()
-        except DestinationUndefinedEntity:
-            return default_pipeline_state()
+def _stored_state(pipeline_name: str, client: WithStateSync) -> TPipelineState | None:
+    """The state at the destination; None where there is none."""
+    try:
+        return load_pipeline_state_from_destination(pipeline_name, client)
+    except DestinationUndefinedEntity:
+        return None
 
 
 def _forget(pipeline_name: str, reason: str) -> None:
     folder = pipeline_folder(pipeline_name)
     if folder.exists():
-        log.warning("%s; it is restored from the destination", reason)
+        log.warning("%s. It is dropped; the destination's is taken, and what that does not cover is read again", reason)
         # first of all: state that outlives its packages would describe rows that were never loaded
         (folder / Pipeline.STATE_FILE).unlink(missing_ok=True)
         shutil.rmtree(folder)

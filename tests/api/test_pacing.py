@@ -295,22 +295,26 @@ def test_an_endpoint_with_a_limit_of_its_own_keeps_to_it(account, monkeypatch):
 def test_those_who_stand_in_line_come_forward_in_the_order_in_which_they_came(pacer):
     came_forward: list[int] = []
 
-    def stand(number: int, is_in_line: Event, is_called_off: bool) -> None:
+    def stand(number: int, is_in_line: Event, ends_with: type[BaseException] | None) -> None:
         def called_off() -> bool:
             is_in_line.set()
-            return is_called_off
+            if ends_with is KeyboardInterrupt:
+                raise KeyboardInterrupt
+            return ends_with is not None
 
-        pacer.stand_in_line(called_off)
+        pacer.stand_in_line(number, called_off)
         came_forward.append(number)
-        pacer.leave_line()
+        pacer.leave_line(number)
+        pacer.leave_line(number)
 
-    pacer.stand_in_line()
+    pacer.stand_in_line("first")
+    ends = {2: CalledOffError, 5: KeyboardInterrupt}
     with ThreadPoolExecutor(8) as threads:
         waiting = []
         for number in range(8):
             is_in_line = Event()
-            waiting.append(threads.submit(stand, number, is_in_line, number in (2, 5)))
+            waiting.append(threads.submit(stand, number, is_in_line, ends.get(number)))
             assert is_in_line.wait(10)
-        pacer.leave_line()
+        pacer.leave_line("first")
     assert came_forward == [0, 1, 3, 4, 6, 7]
-    assert [type(place.exception()) for place in waiting if place.exception()] == [CalledOffError] * 2
+    assert {number: type(place.exception()) for number, place in enumerate(waiting) if place.exception()} == ends

@@ -116,16 +116,19 @@ def test_a_server_whose_certificate_nobody_vouches_for_gets_no_key(server, clien
     assert client.requests == 0
 
 
-def test_a_connection_that_drips_before_it_stands_is_given_up_and_holds_up_nobody_for_long(monkeypatch):
-    """Each byte comes in time, so that no time-out of the socket's ends it."""
-    monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 0.3)
-    closing = Event()
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        client = Account(f"https://localhost:{listening.getsockname()[1]}/v2", "key", 1000, 0.005).client("profiles")
+@pytest.fixture
+def dripping(monkeypatch) -> Iterator[tuple[OmetriaClient, Event]]:
+    """A client of a server whose part in opening a connection never ends, and whether it has begun.
+
+    Each byte comes in time, so that no time-out of the socket's ends it.
+    """
+    closing, accepted = Event(), Event()
+    with socket.create_server(("127.0.0.1", 0)) as listening, ThreadPoolExecutor(1) as thread:
 
         def drip() -> None:
             while not closing.is_set():
                 connection, _ = listening.accept()
+                accepted.set()
                 with connection, contextlib.suppress(OSError):
                     # a record of TLS that announces 16 KiB
                     for byte in b"\x16\x03\x03\x40\x00" + bytes(0x4000):
@@ -133,17 +136,30 @@ def test_a_connection_that_drips_before_it_stands_is_given_up_and_holds_up_nobod
                         if closing.wait(0.05):
                             break
 
-        with ThreadPoolExecutor(3) as threads:
-            threads.submit(drip)
-            flight = Flight()
-            called_off = threads.submit(client.get, "/profiles", {}, flight=flight)
-            flight.call_off()
-            try:
-                with pytest.raises(CalledOffError):
-                    called_off.result(10)
-                with pytest.raises(UnavailableError, match="too long"):
-                    threads.submit(client.get, "/profiles", {}).result(20)
-            finally:
-                closing.set()
-                socket.create_connection(listening.getsockname()).close()
+        thread.submit(drip)
+        yield Account(f"https://localhost:{listening.getsockname()[1]}/v2", "key", 1000, 0.005).client("x"), accepted
+        closing.set()
+        socket.create_connection(listening.getsockname()).close()
+
+
+def test_a_connection_that_drips_before_it_stands_is_given_up_and_lets_others_come_forward(dripping, monkeypatch):
+    monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 0.3)
+    client, _ = dripping
+    with ThreadPoolExecutor(2) as threads:
+        answers = [threads.submit(client.get, path, {}) for path in ("/profiles", "/lists")]
+        for answer in answers:
+            with pytest.raises(UnavailableError, match="too long"):
+                answer.result(20)
     assert client.requests == 0
+
+
+def test_a_connection_that_drips_before_it_stands_can_be_called_off(dripping, monkeypatch):
+    monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 60)
+    client, accepted = dripping
+    flight = Flight()
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(client.get, "/profiles", {}, flight=flight)
+        assert accepted.wait(10)
+        flight.call_off()
+        with pytest.raises(CalledOffError):
+            answer.result(10)
