@@ -19,7 +19,8 @@ from ometria_source.settings import (
     DEFAULT_PATIENCE_MINUTES,
     DEFAULT_REQUESTS_PER_SECOND,
 )
-from ometria_source.tables.email_events import Export, email_event_files_resource, email_events_resource
+from ometria_source.tables.email_events import email_event_files_resource, email_events_resource
+from ometria_source.tables.event_files import Export
 from ometria_source.tables.lists import lists_resource
 from ometria_source.tables.member_lists import member_lists_resource
 from ometria_source.tables.profile_scan import SharedProfileScan
@@ -83,7 +84,7 @@ def ometria_source(
             is not selected without it.
         credentials: For the bucket, such as dlt's `AwsCredentials`. None: from `sources.ometria.credentials.*`.
         file_glob: Which files, relative to `bucket_url`.
-        file_format: "csv", "tsv", "jsonl" or "parquet". None: by each file's name.
+        file_format: "csv", "tsv", "jsonl" or "parquet". None: by each file's name, else by its first bytes.
         email_events_key: The columns that identify an event. None: a row is known by all its cells.
         email_events_columns: Types of columns that are not text, such as {"event_time": "timestamp"}.
         file_lag_days: How long a file may take to appear after its modification time.

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import gzip
+import io
 import os
 from collections.abc import Iterator
 from typing import Any
 
 import boto3
+import pyarrow as pa
 import pytest
 from moto.server import ThreadedMotoServer
+from pyarrow import csv, parquet
+
+from ometria_source.tables import event_files
 
 KEYS = {"AWS_ACCESS_KEY_ID": "invented", "AWS_SECRET_ACCESS_KEY": "invented-secret"}
 
@@ -96,3 +101,71 @@ def test_an_endpoint_out_of_reach_is_one_sentence(bucket, run, monkeypatch):
     assert result.status == 1
     assert "bucket_url" in result.out
     assert "Traceback" not in result.out + result.err
+
+
+@pytest.mark.parametrize("body", [b"event_id\nb\n", b"event_id\nlonger\n"], ids=["same size", "other size"])
+def test_a_file_that_is_replaced_after_it_was_listed_is_read_as_it_is_now(bucket, load, warehouse, monkeypatch, body):
+    """Within the same second and of the same size it looks like the one that was listed, and is read as it is."""
+    bucket.put_object(Key="export/x.csv", Body=b"event_id\na\n")
+    bucket.put_object(Key="export/y.csv", Body=b"event_id\nother\n")
+    list_files = event_files.list_files
+
+    def listed(listing):
+        files = list(list_files(listing))
+        bucket.put_object(Key="export/x.csv", Body=body)
+        yield from files
+
+    monkeypatch.setattr(event_files, "list_files", listed)
+    load()
+    assert {row["event_id"] for row in warehouse.rows("email_events")} == {"other", body.decode().split()[1]}
+
+
+def test_a_file_that_is_deleted_after_it_was_listed_is_skipped_with_a_notice(bucket, load, warehouse, monkeypatch):
+    gone = bucket.put_object(Key="export/x.csv", Body=b"event_id\na\n")
+    bucket.put_object(Key="export/y.csv", Body=b"event_id\nother\n")
+    list_files = event_files.list_files
+
+    def listed(listing):
+        files = list(list_files(listing))
+        gone.delete()
+        yield from files
+
+    monkeypatch.setattr(event_files, "list_files", listed)
+    assert "x.csv was deleted" in load().out
+    assert {row["event_id"] for row in warehouse.rows("email_events")} == {"other"}
+
+
+@pytest.mark.parametrize("file_format", ["csv", "parquet"])
+def test_a_file_that_is_replaced_between_two_requests_for_its_parts_is_read_again(
+    bucket, load, warehouse, monkeypatch, file_format
+):
+    """Within the same second and of the same size: only the ETag tells."""
+    monkeypatch.setattr("s3fs.S3FileSystem.default_block_size", 1000)
+    contents = {}
+    for kind in ("a", "b"):
+        table = pa.table({"event_id": [f"{kind}{number:05}" for number in range(2000)]})
+        sink = io.BytesIO()
+        if file_format == "csv":
+            csv.write_csv(table, sink)
+        else:
+            parquet.write_table(table, sink, compression="none", use_dictionary=False, row_group_size=100)
+        contents[kind] = sink.getvalue()
+    assert len(contents["a"]) == len(contents["b"])
+    bucket.put_object(Key=f"export/x.{file_format}", Body=contents["a"])
+    monkeypatch.setattr("ometria_source.export.compression.PIECE_BYTES", 3000)
+    monkeypatch.setattr("ometria_source.export.csv_reader.BLOCK_BYTES", 3000)
+    monkeypatch.setattr("ometria_source.export.parquet_reader.BATCH_ROWS", 100)
+    read_tables, replacement = event_files.read_tables, iter([contents["b"]])
+
+    def interrupted(*arguments):
+        for table in read_tables(*arguments):
+            yield table
+            for body in replacement:
+                bucket.put_object(Key=f"export/x.{file_format}", Body=body)
+
+    monkeypatch.setattr(event_files, "read_tables", interrupted)
+    result = load()
+
+    assert "was replaced while it was read" in result.out
+    ids = {row["event_id"] for row in warehouse.rows("email_events")}
+    assert len({identifier for identifier in ids if identifier[0] == "b"}) == 2000

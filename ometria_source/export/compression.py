@@ -2,17 +2,22 @@
 
 Inflating here, rather than through `gzip` or Arrow, keeps two things apart that both raise OSError there: a damaged
 file (an `UnreadableFileError`) and a bucket that fails while it is read (its own error, left as it is). It is as fast:
-all three spend their time in zlib.
+all of them spend their time in the same libraries.
 """
 
 from __future__ import annotations
 
+import sys
 import zlib
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from ometria_source.exceptions import UnreadableFileError
-from ometria_source.export.formats import Compression
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 # Bytes asked of the file at a time, and the most that inflating may give at a time: a small file that inflates to
 # gigabytes still costs no more memory than this.
@@ -22,22 +27,28 @@ PIECE_BYTES = 1 << 20
 _GZIP_WINDOW = 31
 
 
-def pieces(path: str, stream: BinaryIO, compression: Compression | None) -> Iterator[bytes]:
-    """Read a file from its beginning to its end.
+def stored_pieces(stream: BinaryIO) -> Iterator[bytes]:
+    """The bytes of a file as it is stored, in pieces of at most `PIECE_BYTES`, none of them empty."""
+    return iter(lambda: stream.read(PIECE_BYTES), b"")
+
+
+def unpacked(path: str, stored: Iterator[bytes], compression: Literal["gzip", "zstd"] | None) -> Iterator[bytes]:
+    """Undo the compression of a file.
 
     Args:
         path: For error messages.
-        stream: The file as it is stored, open for reading.
+        stored: The file as it is stored, in pieces.
         compression: What to undo.
 
-    Yields:
-        Pieces of at most `PIECE_BYTES` decompressed bytes, none of them empty.
+    Returns:
+        Pieces of at most `PIECE_BYTES` decompressed bytes, none of them empty; without compression, `stored`.
 
     Raises:
         UnreadableFileError: The file is not compressed as told, is damaged, or ends too early.
     """
-    stored = iter(lambda: stream.read(PIECE_BYTES), b"")
-    return stored if compression is None else _gunzip(path, stored)
+    if compression is None:
+        return stored
+    return _gunzip(path, stored) if compression == "gzip" else _unzstd(path, stored)
 
 
 def _gunzip(path: str, stored: Iterator[bytes]) -> Iterator[bytes]:
@@ -69,3 +80,25 @@ def _gunzip(path: str, stored: Iterator[bytes]) -> Iterator[bytes]:
                     break
     if inflater is not None:
         raise UnreadableFileError(path, "ends in the middle of its gzip data: it was cut off")
+
+
+def _unzstd(path: str, stored: Iterator[bytes]) -> Iterator[bytes]:
+    decompressor = None
+    first_frame = True
+    for piece in stored:
+        rest = piece
+        while rest or (decompressor is not None and not decompressor.needs_input):
+            if decompressor is None:
+                decompressor = zstd.ZstdDecompressor()
+            try:
+                text = decompressor.decompress(rest, PIECE_BYTES)
+            except zstd.ZstdError:
+                problem = "is not zstd, or is damaged" if first_frame else "holds damaged zstd data"
+                raise UnreadableFileError(path, problem) from None
+            if text:
+                yield text
+            rest = b""
+            if decompressor.eof:
+                rest, decompressor, first_frame = decompressor.unused_data, None, False
+    if decompressor is not None:
+        raise UnreadableFileError(path, "ends in the middle of its zstd data: it was cut off")

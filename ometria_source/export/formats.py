@@ -1,17 +1,16 @@
-"""What a file of the export is, told by its name.
+"""What a file of the export is: told by its name, else by its first bytes.
 
-Ometria publishes neither the names nor the format of its export, so the name is believed, and the setting `file_format`
-overrides what it says about the format. The compression always follows from the name: a bucket may hold both kinds.
+Ometria publishes neither the names nor the format of its export, so the name is believed where it says something, and
+the setting `file_format` overrides what it says about the format. No setting speaks of the compression: a bucket may
+hold files with and without.
 """
 
 from __future__ import annotations
 
 from typing import Literal
 
-from ometria_source.exceptions import UnreadableFileError
-
 FileFormat = Literal["csv", "tsv", "jsonl", "parquet"]
-Compression = Literal["gzip"]
+Compression = Literal["gzip", "zstd", "zip"]
 
 # `.json` is read as JSON lines: that is what exporters write under this name. A file that holds one JSON array instead
 # is refused at its first line.
@@ -24,12 +23,28 @@ FORMAT_OF_SUFFIX: dict[str, FileFormat] = {
     "json": "jsonl",
     "parquet": "parquet",
 }
-COMPRESSION_OF_SUFFIX: dict[str, Compression] = {"gz": "gzip"}
+COMPRESSION_OF_SUFFIX: dict[str, Compression] = {
+    "gz": "gzip",
+    "gzip": "gzip",
+    "zst": "zstd",
+    "zstd": "zstd",
+    "zip": "zip",
+}
+
+# How compressed files begin (RFC 1952, RFC 8878, PKWARE's APPNOTE). No text begins so: each has bytes that none has.
+COMPRESSION_OF_MAGIC: dict[bytes, Compression] = {
+    b"\x1f\x8b": "gzip",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"PK\x03\x04": "zip",
+}
+
+_PARQUET_MAGIC = b"PAR1"
+_BLANK = b"\xef\xbb\xbf \t\r\n"
 
 _FORMATS: dict[str, FileFormat] = {"csv": "csv", "tsv": "tsv", "jsonl": "jsonl", "parquet": "parquet"}
 
 
-def format_of(relative_path: str, override: str | None = None) -> tuple[FileFormat, Compression | None]:
+def format_of(relative_path: str, override: str | None = None) -> tuple[FileFormat | None, Compression | None]:
     """Tell a file's format and compression by its name, whatever the case of its letters.
 
     Args:
@@ -37,21 +52,30 @@ def format_of(relative_path: str, override: str | None = None) -> tuple[FileForm
         override: The setting `file_format`, already checked; None: by the name.
 
     Returns:
-        The format, and the compression around it (None: plain).
-
-    Raises:
-        UnreadableFileError: The name tells no format and there is no override.
+        The format, and the compression around it; None for what the name does not tell.
     """
     stem, suffix = _split_suffix(relative_path.rsplit("/", 1)[-1].lower())
     compression = COMPRESSION_OF_SUFFIX.get(suffix)
     if compression is not None:
         _, suffix = _split_suffix(stem)
-    file_format = FORMAT_OF_SUFFIX.get(suffix) if override is None else _FORMATS[override]
-    if file_format is None:
-        raise UnreadableFileError(
-            relative_path, "the name does not tell its format: set `file_format` to csv, tsv, jsonl or parquet"
-        )
-    return file_format, compression
+    return FORMAT_OF_SUFFIX.get(suffix) if override is None else _FORMATS[override], compression
+
+
+def compression_of_content(head: bytes) -> Compression | None:
+    """Tell a file's compression by its first bytes; None: it is not compressed, as far as they tell."""
+    return next((name for magic, name in COMPRESSION_OF_MAGIC.items() if head.startswith(magic)), None)
+
+
+def format_of_content(head: bytes) -> FileFormat | None:
+    """Tell the format by the first bytes that are not compressed; None: they do not tell, as those of csv and tsv."""
+    if head.startswith(_PARQUET_MAGIC):
+        return "parquet"
+    return "jsonl" if head.lstrip(_BLANK).startswith(b"{") else None
+
+
+def is_hidden(relative_path: str) -> bool:
+    """Whether a file, or a folder that it is in, bears a name that begins with `_` or `.`."""
+    return any(part.startswith(("_", ".")) for part in relative_path.split("/"))
 
 
 def _split_suffix(name: str) -> tuple[str, str]:

@@ -7,11 +7,12 @@ markers, and names that begin with `_` or `.`, as Hadoop and Spark name what the
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, cast
+from urllib.parse import urlparse
 
 from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from dlt.common.configuration.exceptions import ConfigurationException
-from dlt.common.storages.fsspec_filesystem import FileItemDict
+from dlt.common.storages.fsspec_filesystem import MTIME_DISPATCH, FileItem, FileItemDict
 from dlt.extract import DltResource
 from dlt.extract.exceptions import ResourceExtractionError
 from dlt.sources.filesystem import filesystem
@@ -67,9 +68,27 @@ def list_files(listing: DltResource) -> Iterator[FileItemDict]:
         raise BucketError(problem) from error
 
 
-def is_hidden(item: FileItemDict) -> bool:
-    """Whether a file, or a folder that it is in, bears a name that begins with `_` or `.`."""
-    return any(part.startswith(("_", ".")) for part in item["relative_path"].split("/"))
+def look_again(file: FileItemDict) -> FileItemDict | None:
+    """The file as it is now, which takes a request; None: it is gone.
+
+    Args:
+        file: As it was listed.
+    """
+    bucket = file.fsspec
+    try:
+        info = bucket.info(file["file_url"], refresh=True)
+    except FileNotFoundError:
+        return None
+    now = FileItemDict(cast(FileItem, file), bucket)
+    now["size_in_bytes"] = info["size"]
+    now["modification_date"] = MTIME_DISPATCH[urlparse(file["file_url"]).scheme](info)
+    return now
+
+
+def has_changed(file: FileItemDict, now: FileItemDict) -> bool:
+    """Whether a file was replaced, by size and time. A store may tell whole seconds when asked for one file."""
+    listed, time = file["modification_date"], now["modification_date"]
+    return time not in (listed, listed.replace(microsecond=0)) or file["size_in_bytes"] != now["size_in_bytes"]
 
 
 def _is_folder_marker(item: FileItemDict) -> bool:

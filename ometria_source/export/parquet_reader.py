@@ -6,16 +6,16 @@ JSON text.
 
 from __future__ import annotations
 
-import io
 import tempfile
-from collections.abc import Callable, Iterator
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.canonical import MICROSECOND, canonical_text, json_field, json_text
+from ometria_source.export.watched import WatchedStream
 
 # Rows of one table, at most.
 BATCH_ROWS = 65_536
@@ -40,7 +40,7 @@ def read_parquet(path: str, stream: BinaryIO) -> Iterator[pa.Table]:
     Raises:
         UnreadableFileError: Not parquet, damaged, or a column name that is empty or there twice.
     """
-    watched = _Watched(stream)
+    watched = WatchedStream(stream)
     try:
         parquet = pq.ParquetFile(watched)
         _check_names(path, parquet.schema_arrow.names)
@@ -68,39 +68,6 @@ def read_compressed_parquet(path: str, pieces: Iterator[bytes]) -> Iterator[pa.T
         unpacked.seek(0)
         # a file in all but the name: typeshed does not call it a BinaryIO
         yield from read_parquet(path, unpacked)  # type: ignore[arg-type]
-
-
-class _Watched(io.RawIOBase):
-    """Passes reads on and keeps the error of one that failed: a bucket's error is not the file's."""
-
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = stream
-        self.failure: Exception | None = None
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def read(self, size: int | None = -1) -> bytes:
-        data: bytes = self._watch(self._stream.read, -1 if size is None else size)
-        return data
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        place: int = self._watch(self._stream.seek, offset, whence)
-        return place
-
-    def tell(self) -> int:
-        place: int = self._watch(self._stream.tell)
-        return place
-
-    def _watch(self, call: Callable[..., Any], *args: int) -> Any:
-        try:
-            return call(*args)
-        except Exception as error:
-            self.failure = error
-            raise
 
 
 def _check_names(path: str, names: list[str]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import sys
+import zipfile
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +16,11 @@ from pyarrow import parquet
 
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.readers import read_tables
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 Row = dict[str, Any]
 
@@ -34,12 +41,12 @@ def rows(content: bytes | str, path: str) -> list[Row]:
     return [row for part in tables(content, path) for row in part.to_pylist()]
 
 
-def refusal(content: bytes | str, path: str) -> UnreadableFileError:
-    """The error with which a file is refused; it must not drag the file's content along."""
+def refusal(content: bytes | str, path: str, *, within: bool = False) -> UnreadableFileError:
+    """The error with which a file is refused, or one within it; it must not drag the file's content along."""
     with pytest.raises(UnreadableFileError) as caught:
         tables(content, path)
     error = caught.value
-    assert error.path == path
+    assert error.path == path or (within and error.path.startswith(f"{path}/"))
     assert str(error).startswith(path)
     assert error.__cause__ is None
     assert error.__context__ is None or error.__suppress_context__
@@ -74,3 +81,16 @@ def as_parquet(content: pa.Table, **settings: Any) -> bytes:
 def gzipped(content: bytes) -> bytes:
     """One gzip member."""
     return gzip.compress(content, mtime=0)
+
+
+def zstandard(content: bytes) -> bytes:
+    """One zstd frame, with a checksum as zstd's command line writes it."""
+    return zstd.compress(content, options={zstd.CompressionParameter.checksum_flag: 1})
+
+
+def zipped(content: bytes, name: str = "part") -> bytes:
+    """A zip with one file."""
+    sink = io.BytesIO()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return sink.getvalue()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import traceback
 
@@ -17,8 +16,8 @@ from ometria_source.export.readers import read_tables
 SECRET = "ada@shop.test"
 
 
-def read(data, file_format="csv", compression=None):
-    return list(read_tables("a/events.csv", io.BytesIO(data), file_format, compression))
+def read(data, file_format="csv"):
+    return list(read_tables("a/events.csv", io.BytesIO(data), file_format))
 
 
 def rows(data, file_format="csv"):
@@ -201,47 +200,9 @@ def test_binary_files_are_refused():
     noise = bytes(range(256)) * 8192
     for data in (
         parquet.getvalue(),
-        gzip.compress(b"a,b\n1,2\n" * 100, mtime=0),
         noise,
         b"x" * (3 << 20),
         b"PK\x03\x04\n\0\0",
     ):
         with pytest.raises(UnreadableFileError):
             read(data)
-
-
-GZIPPED = gzip.compress(b"a,b\n1,2\n", mtime=0)
-
-
-def test_gzip_may_have_several_members_and_padding():
-    data = (
-        GZIPPED
-        + gzip.compress(b"3,4\n", mtime=0)
-        + gzip.compress(b"", mtime=0)
-        + gzip.compress(b"5,6\n", mtime=0)
-        + b"\0" * 512
-    )
-    (table,) = read(data, compression="gzip")
-    assert table.to_pydict() == {"a": ["1", "3", "5"], "b": ["2", "4", "6"]}
-
-
-@pytest.mark.parametrize("data", [b"a,b\n1,2\n", GZIPPED[:-3], GZIPPED[:9], GZIPPED[:-8] + b"\1" * 8, GZIPPED + b"x1"])
-def test_gzip_that_is_none_or_damaged_is_refused(data):
-    with pytest.raises(UnreadableFileError, match="gzip"):
-        read(data, compression="gzip")
-
-
-def test_gzip_of_highly_repetitive_text_is_read_whole():
-    data = b"a,b\n" + b"1,2\n" * 3_000_000
-    assert sum(table.num_rows for table in read(gzip.compress(data, mtime=0), compression="gzip")) == 3_000_000
-
-
-@pytest.mark.parametrize("file_format", ["csv", "tsv", "jsonl", "parquet"])
-@pytest.mark.parametrize("compression", [None, "gzip"])
-def test_an_error_of_the_bucket_is_not_taken_for_one_of_the_file(file_format, compression):
-    class Broken(io.BytesIO):
-        def read(self, *_):
-            raise ConnectionResetError("bucket")
-
-    with pytest.raises(ConnectionResetError):
-        list(read_tables("x", Broken(GZIPPED), file_format, compression))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.formats import format_of
 
 
@@ -21,6 +20,11 @@ from ometria_source.export.formats import format_of
         ("events.csv.gz", ("csv", "gzip")),
         ("events.jsonl.gz", ("jsonl", "gzip")),
         ("events.parquet.gz", ("parquet", "gzip")),
+        ("events.csv.zst", ("csv", "zstd")),
+        ("events.csv.zstd", ("csv", "zstd")),
+        ("events.csv.gzip", ("csv", "gzip")),
+        ("events.csv.zip", ("csv", "zip")),
+        ("export.zip", (None, "zip")),
         ("EVENTS.CSV.GZ", ("csv", "gzip")),
         ("2024/02.jsonl/part-0.csv", ("csv", None)),  # only the last part counts
         ("a.b.c/events.2024-02-03.csv", ("csv", None)),
@@ -33,12 +37,12 @@ def test_the_name_tells_format_and_compression(path, expected):
 
 
 @pytest.mark.parametrize(
-    "path", ["events", "events.txt", "events.gz", "csv", "a.csv/events", "events.csv.bak", "", "x."]
-)
-def test_a_name_that_tells_nothing_is_refused_with_a_way_out(path):
-    with pytest.raises(UnreadableFileError, match="set `file_format` to csv, tsv, jsonl or parquet") as caught:
-        format_of(path)
-    assert caught.value.path == path
+    ("path", "compression"),
+    [("events", None), ("events.txt", None), ("events.gz", "gzip"), ("csv", None), ("a.csv/events", None),
+     ("events.csv.bak", None), ("", None), ("x.", None)],
+)  # fmt: skip
+def test_a_name_may_tell_no_format(path, compression):
+    assert format_of(path) == (None, compression)
 
 
 @pytest.mark.parametrize("override", ["csv", "tsv", "jsonl", "parquet"])

@@ -165,5 +165,5 @@ def test_gzip_that_was_cut_off_is_refused():
     assert "cut off" in str(refusal(content[:-4], "events.jsonl.gz"))
 
 
-def test_gzip_under_a_plain_name_is_refused():
-    assert refusal(gzipped(b'{"a": 1}\n'), "events.jsonl").line == 1
+def test_gzip_under_a_plain_name_is_told_by_its_first_bytes():
+    assert rows(gzipped(b'{"a": 1}\n'), "events.jsonl") == [{"a": 1}]

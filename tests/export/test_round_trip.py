@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
-from export_files import as_delimited, as_jsonl, as_parquet, gzipped, tables
+from export_files import as_delimited, as_jsonl, as_parquet, gzipped, tables, zipped, zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -61,7 +61,8 @@ def test_a_table_reads_equal_from_every_format_plain_and_compressed(table, newli
             rows, keys = read(content, path)
             # A batch of JSON lines in which a field is always null may lack it.
             assert [{name: row.get(name) for name in names} for row in rows] == expected
-            assert read(gzipped(content), path + ".gz") == (rows, keys)
+            for suffix, pack in (("gz", gzipped), ("zst", zstandard), ("zip", zipped)):
+                assert read(pack(content), f"{path}.{suffix}") == (rows, keys)
             all_keys.append(keys)
     assert all(keys == all_keys[0] for keys in all_keys)
 
