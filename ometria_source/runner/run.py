@@ -57,6 +57,7 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
             table.rows = _count(pipeline, table.name)
             table.new_columns = _new_columns(loaded, table.name, known)
     except Exception as error:
+        # whatever it is: the report must name each table that was not loaded
         _pass_on_interrupt(error)
         step = error.step if isinstance(error, PipelineStepFailed) else "beginning"
         log.info("%s failed", step, exc_info=error)

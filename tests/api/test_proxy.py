@@ -152,22 +152,13 @@ def test_a_proxy_gets_tunnels_to_open_and_nothing_else(account, proxy, at_once):
     assert (client.requests, client.retries) == (4, 0)
 
 
-def test_an_answer_through_a_proxy_that_drips_is_given_up(account, proxy, monkeypatch):
-    monkeypatch.setattr(client_module, "LONGEST_ANSWER", 0.3)
-    account.drips = True
+@pytest.mark.parametrize(("who", "limit"), [("account", "LONGEST_ANSWER"), ("proxy", "CONNECT_TIMEOUT")])
+def test_whoever_drips_is_given_up(account, proxy, monkeypatch, who, limit):
+    monkeypatch.setattr(client_module, limit, 0.3)
+    {"account": account, "proxy": proxy}[who].drips = True
     client = Account(f"https://localhost:{account.server_port}/v2", KEY, 1000, 0.005).client("profiles")
 
     with ThreadPoolExecutor(1) as threads, pytest.raises(UnavailableError, match="too long"):
         threads.submit(client.get, "/profiles", {}).result(20)
     client.close()
-
-
-def test_a_proxy_that_drips_is_given_up(account, proxy, monkeypatch):
-    monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 0.3)
-    proxy.drips = True
-    client = Account(f"https://localhost:{account.server_port}/v2", KEY, 1000, 0.005).client("profiles")
-
-    with ThreadPoolExecutor(1) as threads, pytest.raises(UnavailableError, match="too long"):
-        threads.submit(client.get, "/profiles", {}).result(20)
-    client.close()
-    assert client.requests == 0
+    assert (client.requests == 0) == (who == "proxy")
