@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from moto.server import ThreadedMotoServer
 from pyarrow import csv, parquet
+from s3fs import S3FileSystem
 
 from ometria_source.tables import event_files
 
@@ -31,6 +32,8 @@ def s3_endpoint() -> Iterator[str]:
 @pytest.fixture
 def bucket(s3_endpoint, monkeypatch) -> Iterator[Any]:
     """An empty bucket, and the settings that lead to its folder `export`."""
+    # fsspec keeps its clients for as long as the process lives, with what a test before has set
+    S3FileSystem.clear_instance_cache()
     for name in [name for name in os.environ if name.startswith("AWS_")]:
         monkeypatch.delenv(name)
     for name, value in {
@@ -133,6 +136,21 @@ def test_a_file_that_is_deleted_after_it_was_listed_is_skipped_with_a_notice(buc
     monkeypatch.setattr(event_files, "list_files", listed)
     assert "x.csv was deleted" in load().out
     assert {row["event_id"] for row in warehouse.rows("email_events")} == {"other"}
+
+
+def test_a_file_that_is_replaced_right_after_its_only_request_is_read_again(bucket, load, warehouse, monkeypatch):
+    """Within the same second and of the same size: only the ETag tells."""
+    bucket.put_object(Key="export/x.csv", Body=b"event_id\na\n")
+    read_tables, replacement = event_files.read_tables, iter([b"event_id\nb\n"])
+
+    def interrupted(*arguments):
+        yield from read_tables(*arguments)
+        for body in replacement:
+            bucket.put_object(Key="export/x.csv", Body=body)
+
+    monkeypatch.setattr(event_files, "read_tables", interrupted)
+    assert "was replaced while it was read" in load().out
+    assert {row["event_id"] for row in warehouse.rows("email_events")} == {"a", "b"}
 
 
 @pytest.mark.parametrize("file_format", ["csv", "parquet"])

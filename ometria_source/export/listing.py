@@ -6,7 +6,7 @@ markers, and names that begin with `_` or `.`, as Hadoop and Spark name what the
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
 from urllib.parse import urlparse
 
@@ -68,8 +68,18 @@ def list_files(listing: DltResource) -> Iterator[FileItemDict]:
         raise BucketError(problem) from error
 
 
-def look_again(file: FileItemDict) -> FileItemDict | None:
-    """The file as it is now, which takes a request; None: it is gone.
+def etag(info: Mapping[str, Any]) -> str | None:
+    """The mark that a store gives each content of a file; None: this store gives none.
+
+    Args:
+        info: What fsspec's filesystem of the store knows of the file.
+    """
+    mark = info.get("ETag") or info.get("etag")
+    return None if mark is None else str(mark)
+
+
+def look_again(file: FileItemDict) -> tuple[FileItemDict, str | None] | None:
+    """The file as it is now and its ETag, which takes a request; None: it is gone.
 
     Args:
         file: As it was listed.
@@ -82,7 +92,7 @@ def look_again(file: FileItemDict) -> FileItemDict | None:
     now = FileItemDict(cast(FileItem, file), bucket)
     now["size_in_bytes"] = info["size"]
     now["modification_date"] = MTIME_DISPATCH[urlparse(file["file_url"]).scheme](info)
-    return now
+    return now, etag(info)
 
 
 def has_changed(file: FileItemDict, now: FileItemDict) -> bool:

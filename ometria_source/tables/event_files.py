@@ -25,7 +25,7 @@ from ometria_source.exceptions import MissingSettingError, NoFilesError, Unreada
 from ometria_source.export.columns import json_columns
 from ometria_source.export.formats import is_hidden
 from ometria_source.export.keys import row_keys
-from ometria_source.export.listing import has_changed, list_files, look_again
+from ometria_source.export.listing import etag, has_changed, list_files, look_again
 from ometria_source.export.manifest import Manifest
 from ometria_source.export.readers import read_tables
 from ometria_source.export.types import ColumnTypes, cast_declared
@@ -177,17 +177,21 @@ class EventFiles:
         path = file["relative_path"]
         for _ in range(MOST_READINGS):
             failure: Exception | None = None
+            opened = None
             try:
                 with file.open(mode="rb", compression="disable") as stream:
+                    # what fsspec learned when it opened the file; a local file has none
+                    opened = etag(getattr(stream, "details", {}))
                     yield from self._rows(path, cast(BinaryIO, stream), file["modification_date"])
             except FileNotFoundError:
                 return None
             except (FileExpired, UnreadableFileError) as error:
                 failure = error
-            now = look_again(file)
-            if now is None:
+            seen = look_again(file)
+            if seen is None:
                 return None if failure else file
-            if not has_changed(file, now) and not isinstance(failure, FileExpired):
+            now, now_etag = seen
+            if not has_changed(file, now) and now_etag == opened and not isinstance(failure, FileExpired):
                 if failure:
                     raise failure
                 return file
