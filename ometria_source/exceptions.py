@@ -15,6 +15,7 @@ OmetriaError
   +-- BucketError               the export's bucket cannot be listed or read
   +-- NoFilesError              nothing in the bucket matches, on a first run
   +-- UnreadableFileError       a file of the export is not what it should be
+        +-- UnknownFormatError      nothing tells what it is
 
 Each message is one paragraph: what was found, what was not done, what to do. None holds a key, an e-mail address, a
 URL's query or a row's content.
@@ -165,4 +166,14 @@ class UnreadableFileError(OmetriaError):
         super().__init__(
             f"{place}: {problem}. No event of this run was loaded. Mend or remove the file, or leave it out with "
             "`file_glob`; the next run reads all of them."
+        )
+
+
+class UnknownFormatError(UnreadableFileError):
+    """Neither a file's name nor its first bytes tell its format."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            path,
+            "neither its name nor its first bytes tell its format: set `file_format` to csv, tsv, jsonl or parquet",
         )

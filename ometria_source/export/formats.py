@@ -7,10 +7,20 @@ hold files with and without.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Literal
 
 FileFormat = Literal["csv", "tsv", "jsonl", "parquet"]
 Compression = Literal["gzip", "zstd", "zip"]
+
+# What told a format or a compression.
+ToldBy = Literal["name", "first bytes", "file_format"]
+BY_NAME: ToldBy = "name"
+BY_CONTENT: ToldBy = "first bytes"
+BY_SETTING: ToldBy = "file_format"
+
+# Compressions, the outermost first, each with what told it.
+Packing = tuple[tuple[Compression, ToldBy], ...]
 
 # `.json` is read as JSON lines: that is what exporters write under this name. A file that holds one JSON array instead
 # is refused at its first line.
@@ -42,6 +52,21 @@ _PARQUET_MAGIC = b"PAR1"
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 
 _FORMATS: dict[str, FileFormat] = {"csv": "csv", "tsv": "tsv", "jsonl": "jsonl", "parquet": "parquet"}
+
+
+@dataclass(frozen=True)
+class FoundFormat:
+    """What a file was found to be.
+
+    Attributes:
+        kind: Its format.
+        told_by: What told it.
+        packing: The compressions around it.
+    """
+
+    kind: FileFormat
+    told_by: ToldBy
+    packing: Packing = ()
 
 
 def format_of(relative_path: str, override: str | None = None) -> tuple[FileFormat | None, Compression | None]:

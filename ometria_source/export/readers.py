@@ -2,30 +2,46 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import chain
 from typing import BinaryIO
 
 import pyarrow as pa
 
-from ometria_source.exceptions import UnreadableFileError
+from ometria_source.exceptions import UnknownFormatError, UnreadableFileError
 from ometria_source.export.archive import members
 from ometria_source.export.compression import stored_pieces, unpacked
 from ometria_source.export.csv_reader import read_csv
-from ometria_source.export.formats import FileFormat, compression_of_content, format_of, format_of_content
+from ometria_source.export.formats import (
+    BY_CONTENT,
+    BY_NAME,
+    BY_SETTING,
+    FileFormat,
+    FoundFormat,
+    Packing,
+    compression_of_content,
+    format_of,
+    format_of_content,
+)
 from ometria_source.export.jsonl_reader import read_jsonl
 from ometria_source.export.parquet_reader import read_compressed_parquet, read_parquet
 
 _DELIMITERS = {"csv": ",", "tsv": "\t"}
 
 
-def read_tables(path: str, stream: BinaryIO, file_format: str | None = None) -> Iterator[pa.Table]:
+def read_tables(
+    path: str,
+    stream: BinaryIO,
+    file_format: str | None = None,
+    found: Callable[[FoundFormat], None] | None = None,
+) -> Iterator[pa.Table]:
     """Read a file from its beginning to its end, in bounded memory.
 
     Args:
         path: Its path relative to the bucket: tells what it is, and is named in errors. Nothing is opened.
         stream: The file as it is stored, seekable. The caller closes it.
         file_format: What it is, whatever its name says; None: by its name, else by its first bytes.
+        found: Called before the first table with what the file was found to be; for a zip, once for each file in it.
 
     Yields:
         Tables of at most a few MiB of text each, rows in the file's order. Columns may differ between the tables of one
@@ -34,44 +50,63 @@ def read_tables(path: str, stream: BinaryIO, file_format: str | None = None) -> 
         table without rows.
 
     Raises:
-        UnreadableFileError: The file is not what its name or `file_format` says, or nothing tells what it is. Errors of
-            `stream` pass through.
+        UnreadableFileError: The file is not what its name or `file_format` says.
+        UnknownFormatError: Nothing tells what it is. Errors of `stream` pass through.
     """
+    note = found or _ignore
     kind, compression = format_of(path, file_format)
+    told_by = BY_NAME if file_format is None else BY_SETTING
     if kind == "parquet" and compression is None:
+        note(FoundFormat(kind, told_by))
         yield from read_parquet(path, stream)
         return
     stored = stored_pieces(stream)
     head = next(stored, b"")
     if (compression or compression_of_content(head)) == "zip":
+        packing: Packing = (("zip", BY_NAME if compression else BY_CONTENT),)
         for name, content in members(path, stream):
             own_kind, _ = format_of(name, file_format)
-            yield from _read(f"{path}/{name}", content, file_format, own_kind or kind)
+            yield from _read(f"{path}/{name}", content, file_format, own_kind or kind, note, packing)
     elif kind is None and compression is None and format_of_content(head) == "parquet":
+        note(FoundFormat("parquet", BY_CONTENT))
         yield from read_parquet(path, stream)
     else:
-        yield from _read(path, chain([head] if head else [], stored), file_format, kind)
+        yield from _read(path, chain([head] if head else [], stored), file_format, kind, note)
 
 
-def _read(path: str, stored: Iterator[bytes], file_format: str | None, kind: FileFormat | None) -> Iterator[pa.Table]:
+def _read(
+    path: str,
+    stored: Iterator[bytes],
+    file_format: str | None,
+    kind: FileFormat | None,
+    note: Callable[[FoundFormat], None],
+    packing: Packing = (),
+) -> Iterator[pa.Table]:
     """Read a file that comes in pieces, which may be compressed."""
     head = next(stored, b"")
-    compression = format_of(path, file_format)[1] or compression_of_content(head)
+    by_name = format_of(path, file_format)[1]
+    compression = by_name or compression_of_content(head)
     if compression == "zip":
         raise UnreadableFileError(path, "is a zip inside of a zip, which is not read")
+    if compression is not None:
+        packing = (*packing, (compression, BY_NAME if by_name else BY_CONTENT))
     pieces = unpacked(path, chain([head] if head else [], stored), compression)
+    told_by = BY_NAME if file_format is None else BY_SETTING
     if kind is None:
         first = next(pieces, b"")
-        kind = format_of_content(first)
+        kind, told_by = format_of_content(first), BY_CONTENT
         if kind is None and first:
-            raise UnreadableFileError(
-                path,
-                "neither its name nor its first bytes tell its format: set `file_format` to csv, tsv, jsonl or parquet",
-            )
+            raise UnknownFormatError(path)
         pieces = chain([first], pieces)
+    if kind is not None:
+        note(FoundFormat(kind, told_by, packing))
     if kind == "parquet":
         yield from read_compressed_parquet(path, pieces)
     elif kind == "jsonl":
         yield from read_jsonl(path, pieces)
     elif kind is not None:
         yield from read_csv(path, pieces, _DELIMITERS[kind])
+
+
+def _ignore(found: FoundFormat) -> None:
+    """Nobody asked."""

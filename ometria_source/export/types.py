@@ -48,7 +48,7 @@ def cast_declared(table: pa.Table, path: str, first_row: int, columns: Mapping[s
             table = table.append_column(field, pa.nulls(table.num_rows, field.type))
             continue
         array = one_array(table.column(place))
-        found = _data_type(table.schema.field(place))
+        found = data_type_of(table.schema.field(place))
         if found is None:
             array = pa.nulls(len(array), field.type)
         elif found != data_type or array.type != field.type:
@@ -102,7 +102,7 @@ class ColumnTypes:
         names = self._output_names(table.column_names)
         taken = set(names.values())
         for source in table.schema:
-            data_type = _data_type(source)
+            data_type = data_type_of(source)
             if data_type is None:
                 continue
             name = names[source.name]
@@ -180,7 +180,7 @@ def _split(array: pa.Array, found: str, kept: str) -> tuple[pa.Array, list[tuple
 
 def _standard(array: pa.Array) -> pa.Array | None:
     """Bring a column to the Arrow type of its data type; None: a value does not fit."""
-    wanted = ARROW_TYPES[_data_type(pa.field("", array.type)) or "text"]
+    wanted = ARROW_TYPES[data_type_of(pa.field("", array.type)) or "text"]
     if array.type == wanted:
         return array
     if pa.types.is_timestamp(wanted):
@@ -208,8 +208,12 @@ def _field(name: str, data_type: str) -> pa.Field:
     return pa.field(name, ARROW_TYPES[data_type], metadata=JSON_FIELD if data_type == "json" else None)
 
 
-def _data_type(field: pa.Field) -> str | None:
-    """Tell a column's type by dlt's name; None: no value tells one yet."""
+def data_type_of(field: pa.Field) -> str | None:
+    """Tell a column's type by dlt's name; None: no value tells one yet.
+
+    Raises:
+        TypeError: The readers yield no such column.
+    """
     kind = field.type
     if pa.types.is_null(kind):
         return None
