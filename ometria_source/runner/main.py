@@ -13,6 +13,7 @@ from dlt.common.typing import TAnyDateTime
 from dlt.extract import DltSource
 
 from ometria_source.exceptions import ConfigurationError, InvalidSettingError, NothingConfiguredError
+from ometria_source.runner.describe import run_describe
 from ometria_source.runner.options import LOGS, PIPELINE_NAME, TABLES, Options, parse_options
 from ometria_source.runner.redaction import redact_errors, redacted_packages, redacted_traceback
 from ometria_source.runner.run import run_tables
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return run_demo()
         redact_errors()
-        return _load_account(options)
+        return run_describe() if options.describe else _load_account(options)
     except ConfigurationError as error:
         return _fail(error, MISCONFIGURED, verbose)
     except ConfigFieldMissingException as error:

@@ -20,6 +20,9 @@ PIPELINE_NAME = "ometria_pipeline"
 DEFAULT_DESTINATION = "duckdb"
 DEFAULT_DATASET = "ometria"
 
+# These are runs of their own kind, which no other flag but --verbose says anything about.
+LONE_FLAGS = {"demo", "describe"}
+
 
 @dataclass(frozen=True)
 class Options:
@@ -33,6 +36,7 @@ class Options:
         end_date: End of the window, as typed; makes the run a backfill.
         full_refresh: Read the tables anew and replace them.
         demo: Run against a simulated account.
+        describe: Describe the export, and load nothing.
         verbose: Log more, and show tracebacks.
     """
 
@@ -43,6 +47,7 @@ class Options:
     end_date: str | None = None
     full_refresh: bool = False
     demo: bool = False
+    describe: bool = False
     verbose: bool = False
 
 
@@ -69,6 +74,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--end-date", metavar="DATE", help="end of a backfill, not included (UTC)")
     parser.add_argument("--full-refresh", action="store_true", help="read the selected tables anew and replace them")
     parser.add_argument("--demo", action="store_true", help="show it on a simulated account; needs no credentials")
+    parser.add_argument("--describe", action="store_true", help="describe the export's newest files; loads nothing")
     parser.add_argument("--verbose", action="store_true", help="log more, and show tracebacks")
     flags, unknown = parser.parse_known_args(arguments)
     if unknown:
@@ -76,12 +82,13 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         names = [word.split("=")[0] for word in unknown if word.startswith("-")]
         parser.error(f"unknown flag: {', '.join(names)}" if names else "unknown words after the flags")
     given = {name for name, value in vars(flags).items() if value not in (None, False)}
-    if flags.demo and (others := given - {"demo", "verbose"}):
-        flag = min(others).replace("_", "-")
-        raise InvalidSettingError(
-            "--demo",
-            f"goes with no other flag but --verbose: leave --{flag} out, or leave --demo out to load an account.",
-        )
+    for alone in LONE_FLAGS & given:
+        if others := given - {alone, "verbose"}:
+            flag = min(others).replace("_", "-")
+            raise InvalidSettingError(
+                f"--{alone}",
+                f"goes with no other flag but --verbose: leave --{flag} out, or --{alone} out to load an account.",
+            )
     for flag, value in (("--destination", flags.destination), ("--dataset", flags.dataset)):
         if value is not None and not value.strip():
             raise InvalidSettingError(flag, "names nothing; leave it out for the default.")
@@ -97,6 +104,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         end_date=flags.end_date,
         full_refresh=flags.full_refresh,
         demo=flags.demo,
+        describe=flags.describe,
         verbose=flags.verbose,
     )
 

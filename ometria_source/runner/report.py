@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -72,7 +72,7 @@ class RunReport:
             )
             for table in self.tables
         ]
-        lines += _aligned([header, *body])
+        lines += aligned([header, *body], right=range(1, 6))
         for table in self.tables:
             lines += [f"  {table.name}: {note}" for note in self._notes(table)]
         lines += [f"{table.name} was not loaded. {table.error}" for table in self.tables if table.error]
@@ -88,11 +88,17 @@ class RunReport:
         return notes + table.notes
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
+def aligned(rows: Sequence[Sequence[str]], right: Collection[int]) -> list[str]:
+    """Rows of a table as text, in columns.
+
+    Args:
+        rows: All of the same length; at least one.
+        right: The places of the columns that stand to the right; the first is 0.
+    """
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
-            cell.ljust(width) if place in (0, len(row) - 1) else cell.rjust(width)
+            cell.rjust(width) if place in right else cell.ljust(width)
             for place, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows

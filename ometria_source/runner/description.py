@@ -1,0 +1,270 @@
+"""The text of a description: what the newest files of an export are, and what to set to load it.
+
+No value of a row is in it, but for those that `export.shapes` allows, and the first and last instant of a timestamp.
+Names of columns and files are the export's own, so what cannot be printed in them is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from datetime import datetime
+
+from ometria_source.export.candidate_keys import CandidateKeys, candidate_keys
+from ometria_source.export.column_statistics import Column, describe_columns, described
+from ometria_source.export.formats import BY_NAME, BY_SETTING, FoundFormat, format_of
+from ometria_source.export.sampling import ROWS_OF_A_FILE, FileSample, Inventory
+from ometria_source.runner.report import aligned
+from ometria_source.runner.suggestion import config_lines
+from ometria_source.tables.event_hints import (
+    Join,
+    KeyAdvice,
+    declarable_types,
+    event_times,
+    is_one_row_an_email,
+    key_advice,
+    likely_joins,
+)
+
+# Keys that are named; more are only counted. A guess.
+MOST_KEYS = 5
+
+# What stands between the cells of a file that is delimited by something else than its format says.
+_OTHER_DELIMITERS = (";", "|", "\t", ",")
+
+
+def description(inventory: Inventory, samples: Sequence[FileSample], file_format: str | None) -> list[str]:
+    """Describe an export.
+
+    Args:
+        inventory: What there is.
+        samples: What was read of it, the newest file first.
+        file_format: The setting of this name.
+
+    Returns:
+        Lines of text.
+    """
+    told = described(samples)
+    columns = describe_columns(told)
+    rows = sum(sample.rows for sample in told)
+    needed_format = _needed_format(samples, file_format)
+    lines = [*_inventory(inventory), "", *_files(samples, needed_format)]
+    if not columns:
+        return [*lines, "", "No column can be told: no file that was read has a header that looks like one, or a row."]
+    keys = candidate_keys(told, columns)
+    advice = _doubted(key_advice(keys, columns), samples)
+    joins = likely_joins(columns)
+    lines += [
+        "",
+        f"Columns, over the {_count(rows, 'row')} of {_count(len(told), 'file')}:",
+        *_columns(columns, len(told)),
+    ]
+    lines += ["", *_keys(keys, advice, columns)]
+    lines += ["", *_times(columns)]
+    lines += ["", *_joins(joins)]
+    types = declarable_types(columns)
+    return [*lines, "", *_suggestion(config_lines(needed_format, advice, types), samples)]
+
+
+def _inventory(inventory: Inventory) -> Iterator[str]:
+    yield f"The export has {_count(inventory.files + inventory.empty, 'file')}."
+    if inventory.empty:
+        yield f"  {_count(inventory.empty, 'file')} of no bytes, left out below"
+    if inventory.hidden:
+        yield f"  {_count(inventory.hidden, 'file')} more skipped, because their names begin with `_` or `.`"
+    if inventory.oldest and inventory.newest:
+        yield f"  modified from {_instant(inventory.oldest)} to {_instant(inventory.newest)} (UTC)"
+
+
+def _files(samples: Sequence[FileSample], needed_format: str | None) -> Iterator[str]:
+    newest = "file" if len(samples) == 1 else f"{len(samples)} files"
+    yield f"The newest {newest}, at most {ROWS_OF_A_FILE:,} rows of each; nothing is loaded:"
+    cells = []
+    for sample in samples:
+        if sample.problem is None:
+            extent = "all of it" if sample.is_whole else "only its first part was read"
+            cells.append((_printable(sample.path), f"{_count(sample.rows, 'row')}", extent, _format(sample)))
+        else:
+            cells.append((_printable(sample.path), "-", "CANNOT BE READ", ""))
+    yield from _indented(cells, right=(1,))
+    for sample in samples:
+        if sample.problem is not None:
+            yield _printable(sample.problem)
+            continue
+        if sample.tried is not None and needed_format is None:
+            yield (
+                f"{_printable(sample.path)}: a load refuses it, because nothing tells that it is {sample.tried}, and "
+                "`file_format` would have to hold for all files: leave it, or the others, out with `file_glob`."
+            )
+        if sample.is_headerless:
+            yield (
+                f"{_printable(sample.path)}: its first line looks like data, or comes again below. If the file has no "
+                "header, a load takes this line for one; no column of the file is described."
+            )
+        elif any(table.num_columns == 1 and _is_undivided(table.column_names[0]) for table in sample.tables):
+            yield (
+                f"{_printable(sample.path)}: it has one column, in whose name other columns seem to be. Only commas "
+                "divide the cells of csv, and tabs those of tsv."
+            )
+
+
+def _is_undivided(name: str) -> bool:
+    return any(delimiter in name for delimiter in _OTHER_DELIMITERS)
+
+
+def _format(sample: FileSample) -> str:
+    if sample.tried is not None:
+        return f"{sample.tried} (nothing tells it, but it can be read so)"
+    if not sample.found:
+        return "nothing in it"
+    return "; ".join(dict.fromkeys(map(_found, sample.found)))
+
+
+def _found(found: FoundFormat) -> str:
+    parts = [f"{found.kind} (by {_source(found.told_by)})"]
+    parts += [f"in {compression} (by {_source(told_by)})" for compression, told_by in reversed(found.packing)]
+    return " ".join(parts)
+
+
+def _source(told_by: str) -> str:
+    return "its name" if told_by == BY_NAME else "`file_format`" if told_by == BY_SETTING else "its first bytes"
+
+
+def _columns(columns: Sequence[Column], files: int) -> list[str]:
+    header = ("column", "files", "null", "different", "type", "")
+    body = [
+        (
+            _name(column),
+            f"{column.files}/{files}",
+            _share(column.nulls, column.rows),
+            f"{column.distinct:,}",
+            _type(column),
+            _remarks(column),
+        )
+        for column in columns
+    ]
+    return _indented([header, *body], right=(1, 2, 3))
+
+
+def _type(column: Column) -> str:
+    if column.guess is None:
+        return "no value"
+    if len(column.kinds) > 1:
+        return f"{column.guess} ({' and '.join(column.kinds)})"
+    return column.guess
+
+
+def _remarks(column: Column) -> str:
+    remarks = []
+    if column.empties:
+        remarks.append(f"{column.empties:,} empty texts")
+    if column.shape is not None:
+        remarks.append(f"looks like {column.shape}")
+    elif column.has_personal_name:
+        remarks.append("personal by its name")
+    if column.values:
+        others = f", and {column.other_values} not shown" if column.other_values else ""
+        remarks.append(f"{', '.join(column.values)}{others}")
+    return "; ".join(remarks)
+
+
+def _keys(keys: CandidateKeys, advice: Sequence[KeyAdvice], columns: Sequence[Column]) -> Iterator[str]:
+    yield f"What may identify an event (unique and never null over the {keys.rows:,} different rows that were read):"
+    if keys.repeated:
+        yield f"  {_count(keys.repeated, 'row')} more came again, equal in every cell: they become one in a load"
+    for key in advice[:MOST_KEYS]:
+        yield f"  {' with '.join(map(_printable, key.columns))}{f': {key.doubt}' if key.doubt else ''}"
+    if len(advice) > MOST_KEYS:
+        yield f"  and {_count(len(advice) - MOST_KEYS, 'candidate')} more"
+    if not advice:
+        yield "  no column, and no pair of columns: without a key, a row is known by all of its cells"
+    if keys.renewed or is_one_row_an_email(columns):
+        yield (
+            "  A row here may be an e-mail that is delivered again as opens and clicks arrive, not an event. Then "
+            "`email_events_key` must be set, or every version of it becomes a row of its own."
+        )
+    yield "  A key that is not one loses rows: of those that share it, only the newest stays."
+
+
+def _times(columns: Sequence[Column]) -> Iterator[str]:
+    times = event_times(columns)
+    yield "When an event happened (timestamps, the likeliest by its name first, which is a guess):"
+    yield from _indented(
+        [
+            (
+                _name(column),
+                f"{column.span[0]} to {column.span[1]}" if column.span else "",
+                "has no time zone: read as UTC" if column.lacks_zone else "",
+            )
+            for column in times
+        ]
+    )
+    if not times:
+        yield "  no column is written as a timestamp (ISO 8601); another form stays text, to be read in SQL"
+
+
+def _joins(joins: Sequence[Join]) -> Iterator[str]:
+    yield "Likely joins to the tables of the API (guesses):"
+    yield from _indented([(_printable(join.column), " or ".join(join.targets), join.reason) for join in joins])
+    if not joins:
+        yield "  none"
+
+
+def _suggestion(lines: Sequence[str], samples: Sequence[FileSample]) -> Iterator[str]:
+    if len(lines) == 1:
+        yield "Nothing need be set to load it."
+        return
+    yield "To paste into .dlt/config.toml (where it has the first line already: the others, below that line):"
+    yield ""
+    yield from lines
+    yield ""
+    if any(line.startswith("#") for line in lines):
+        yield "The line that begins with `#` has no effect until that is taken away: see above what to check first."
+    yield (
+        "This was checked on the rows that were read. Where another row does not fit, the load stops, names its file, "
+        "row and column, and loads no event: take that column out then."
+    )
+
+
+def _doubted(advice: list[KeyAdvice], samples: Sequence[FileSample]) -> list[KeyAdvice]:
+    """No key is sure that a file may lack whose columns are not known."""
+    if any(sample.is_headerless for sample in samples):
+        return [KeyAdvice(key.columns, False, key.doubt or "a file may lack it that has no header") for key in advice]
+    return advice
+
+
+def _needed_format(samples: Sequence[FileSample], file_format: str | None) -> str | None:
+    """The `file_format` without which these files cannot be read; None: it is not needed, or would break others."""
+    read = [sample for sample in samples if sample.found]
+    if file_format is not None:
+        return file_format if any(format_of(sample.path)[0] != file_format for sample in read) else None
+    tried = {sample.tried for sample in read if sample.tried}
+    kinds = {found.kind for sample in read for found in sample.found}
+    return tried.pop() if len(tried) == 1 and tried == kinds else None
+
+
+def _name(column: Column) -> str:
+    return f"(column {column.place}, whose name looks like data)" if column.name_is_data else _printable(column.name)
+
+
+def _printable(text: str) -> str:
+    """A text on one line, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _share(part: int, whole: int) -> str:
+    if not part or not whole:
+        return "0%"
+    share = 100 * part / whole
+    return f"{share:.0f}%" if 1 <= share <= 99 or part == whole else "<1%" if share < 1 else ">99%"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _instant(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}"
+
+
+def _indented(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    return [f"  {line}" for line in aligned(rows, right)] if rows else []
