@@ -45,24 +45,23 @@ def description(inventory: Inventory, samples: Sequence[FileSample], file_format
     """
     told = described(samples)
     columns = describe_columns(told)
-    rows = sum(sample.rows for sample in told)
     needed_format = _needed_format(samples, file_format)
     lines = [*_inventory(inventory), "", *_files(samples, needed_format)]
     if not columns:
         return [*lines, "", "No column can be told: no file that was read has a header that looks like one, or a row."]
     keys = candidate_keys(told, columns)
     advice = _doubted(key_advice(keys, columns), samples)
-    joins = likely_joins(columns)
-    lines += [
-        "",
-        f"Columns, over the {_count(rows, 'row')} of {_count(len(told), 'file')}:",
-        *_columns(columns, len(told)),
-    ]
-    lines += ["", *_keys(keys, advice, columns)]
-    lines += ["", *_times(columns)]
-    lines += ["", *_joins(joins)]
-    types = declarable_types(columns)
-    return [*lines, "", *_suggestion(config_lines(needed_format, advice, types), samples)]
+    rows = sum(sample.rows for sample in told)
+    sections = (
+        [f"Columns, over the {_count(rows, 'row')} of {_count(len(told), 'file')}:", *_columns(columns, len(told))],
+        _keys(keys, advice, columns),
+        _times(columns),
+        _joins(likely_joins(columns)),
+        _suggestion(config_lines(needed_format, advice, declarable_types(columns))),
+    )
+    for section in sections:
+        lines += ["", *section]
+    return lines
 
 
 def _inventory(inventory: Inventory) -> Iterator[str]:
@@ -209,7 +208,7 @@ def _joins(joins: Sequence[Join]) -> Iterator[str]:
         yield "  none"
 
 
-def _suggestion(lines: Sequence[str], samples: Sequence[FileSample]) -> Iterator[str]:
+def _suggestion(lines: Sequence[str]) -> Iterator[str]:
     if len(lines) == 1:
         yield "Nothing need be set to load it."
         return

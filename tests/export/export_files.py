@@ -8,6 +8,7 @@ import json
 import sys
 import zipfile
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
@@ -16,6 +17,7 @@ from pyarrow import parquet
 
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.readers import read_tables
+from ometria_source.export.sampling import FileSample, sample_file
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -23,6 +25,8 @@ else:
     from backports import zstd
 
 Row = dict[str, Any]
+
+LONG_AGO = datetime(2024, 2, 3, tzinfo=timezone.utc)
 
 
 def tables(content: bytes | str, path: str, file_format: str | None = None) -> list[pa.Table]:
@@ -94,3 +98,19 @@ def zipped(content: bytes, name: str = "part") -> bytes:
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
     return sink.getvalue()
+
+
+class StoredFile(dict[str, Any]):
+    """A file as a bucket lists it, of this content."""
+
+    def __init__(self, path: str, content: bytes | str, modified_at: datetime = LONG_AGO) -> None:
+        self.content = content.encode() if isinstance(content, str) else content
+        super().__init__(relative_path=path, size_in_bytes=len(self.content), modification_date=modified_at)
+
+    def open(self, **_: Any) -> io.BytesIO:
+        return io.BytesIO(self.content)
+
+
+def samples(*contents: bytes | str, path: str = "a.csv") -> list[FileSample]:
+    """What is read of files with these contents."""
+    return [sample_file(StoredFile(path, content), None) for content in contents]
