@@ -81,6 +81,17 @@ def test_files_of_a_bucket_are_read_once_and_new_ones_follow(bucket, load, wareh
     assert len(warehouse.rows("email_events")) == 31
 
 
+def test_a_bucket_is_described_and_files_that_the_glob_leaves_out_are_not(bucket, run, monkeypatch):
+    bucket.put_object(Key="export/open/a.csv.gz", Body=gzip.compress(b"event_id,event_type\ne1,open\ne2,open\n"))
+    bucket.put_object(Key="export/open/", Body=b"")
+    bucket.put_object(Key="export/click/b.csv", Body=b"broken,")
+    monkeypatch.setenv("SOURCES__OMETRIA__FILE_GLOB", "open/*")
+    result = run("--describe")
+    assert result.status == 0
+    assert "The export has 1 file." in result.out
+    assert 'email_events_key = ["event_id"]' in result.out
+
+
 def test_a_glob_selects_by_path(bucket, load, warehouse, monkeypatch):
     monkeypatch.setenv("SOURCES__OMETRIA__FILE_GLOB", "open/**/*.csv")
     bucket.put_object(Key="export/open/a/x.csv", Body=b"event_id\nopen\n")

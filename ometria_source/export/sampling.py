@@ -24,8 +24,8 @@ FILES_READ = 10
 ROWS_OF_A_FILE = 10_000
 BYTES_OF_A_FILE = 4 << 20
 
-# What a file is tried as that nothing tells the format of: what makes more columns of its header, two at least. Names of
-# columns hold a comma rather than a tab, so tsv is first.
+# What a file is tried as that nothing tells the format of: whichever makes more columns of its header, two at least.
+# Names of columns hold a comma rather than a tab, so tsv is first.
 TRIED_FORMATS = ("tsv", "csv")
 
 
