@@ -234,9 +234,12 @@ def test_a_file_without_a_header_is_told_and_its_first_line_is_not_shown(bucket,
 
 
 def test_a_column_whose_name_is_data_is_not_named_and_one_that_a_terminal_obeys_is_escaped(bucket, run):
-    (bucket / "a.jsonl").write_text(json.dumps({"ada@shop.test": 1, "red\x1b[31m\nline": "2024-01-01"}) + "\n")
+    (bucket / "a.jsonl").write_text(
+        json.dumps({"ada@shop.test": "bob@shop.test", "red\x1b[31m\nline": "2024-01-01"}) + "\n"
+    )
     result = run("--describe")
     assert "ada" not in result.out
+    assert "bob" not in result.out
     assert "\x1b" not in result.out
     assert tomllib.loads(settings_in(result.out))["sources"]["ometria"] == {
         "email_events_columns": {"red\x1b[31m\nline": "date"}

@@ -8,12 +8,13 @@ import json
 import sys
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ometria_source.export.sampling import take_inventory
-from ometria_source.export.shapes import has_personal_name, name_is_data, showable
+from ometria_source.export.shapes import has_personal_name, name_is_data, shape_of, showable
 from ometria_source.runner.description import description
 
 sys.path.append(str(Path(__file__).parent / "export"))
@@ -161,8 +162,34 @@ def test_names_of_nothing_personal(name):
         ("@profile_id", False),
         ("Sent at (UTC)", False),
         ("utm_2", False),
+        ("2001:db8::1", True),
+        ("evt-000012345678", True),
         ("revenue_2024", False),
     ],
 )
 def test_names_that_are_data(name, is_data):
     assert name_is_data(name) == is_data
+
+
+@pytest.mark.parametrize(
+    ("values", "shape"),
+    [
+        (["ada@shop.test", "x@y.test"], "e-mail addresses"),
+        (["+44 7700 900123", "07700 900123"], "phone numbers"),
+        (["10.0.0.1", "2001:db8::1", "1:2:3:4:5:6:7:8"], "IP addresses"),
+        (["word " * 10], "long text"),
+        (["04:05:06"], None),
+        (["2024-02-03"], None),
+        (["2024-02-03 04:05:06"], None),
+        (["open", "click", "ada@shop.test"], None),
+        ([], None),
+    ],
+)
+def test_what_most_values_of_a_column_look_like(values, shape):
+    assert shape_of(pa.array(values, pa.string())) == shape
+
+
+def test_a_header_with_a_long_number_in_a_name_is_a_header_still_without_that_name():
+    text = described("event_id,custom_123456\n1,a\n", "a.csv")
+    assert "event_id" in text
+    assert "123456" not in text

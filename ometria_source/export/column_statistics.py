@@ -13,9 +13,12 @@ from ometria_source.export.canonical import canonical_text, one_array
 from ometria_source.export.guesses import guess_type, lacks_zone
 from ometria_source.export.sampling import FileSample
 from ometria_source.export.shapes import (
+    ID_WORDS,
     MOST_VALUES,
+    PHONE_NUMBERS,
     has_personal_name,
     is_birth,
+    last_word,
     name_is_data,
     shape_of,
     showable,
@@ -110,7 +113,10 @@ def _describe(name: str, place: int, samples: Sequence[FileSample]) -> Column:
     values = _as_text(texts.unique().drop_null())
     guess = _guess(name, kinds, values)
     is_timestamp = guess == "timestamp" and values is not None
-    shape = shape_of(values) if values is not None and guess in ("text", "bigint") else None
+    shape = shape_of(values) if values is not None and guess == "text" else None
+    if shape == PHONE_NUMBERS and last_word(name) in ID_WORDS:
+        # they may have as many digits
+        shape = None
     shown, others = _shown(name, texts, values, shape)
     return Column(
         name=name,

@@ -10,6 +10,7 @@ from typing import BinaryIO, cast
 
 import pyarrow as pa
 from dlt.common.storages.fsspec_filesystem import FileItemDict
+from s3fs.utils import FileExpired
 
 from ometria_source.exceptions import UnknownFormatError, UnreadableFileError
 from ometria_source.export.formats import FoundFormat, is_hidden
@@ -127,6 +128,8 @@ def sample_file(file: FileItemDict, file_format: str | None) -> FileSample:
         return _unreadable(file, str(error))
     except FileNotFoundError:
         return _unreadable(file, f"{file['relative_path']} was deleted before it was read.")
+    except FileExpired:
+        return _unreadable(file, f"{file['relative_path']} was replaced while it was read; describe the export again.")
     except PermissionError:
         # one file of another owner, in a bucket that can be read
         return _unreadable(file, f"{file['relative_path']}: access to this file is denied.")

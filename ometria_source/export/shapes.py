@@ -34,7 +34,7 @@ _VALUES_LOOKED_AT = 2_000
 # In RE2's syntax, which Arrow speaks.
 _SHAPES = {
     EMAIL_ADDRESSES: r"^\s*[^\s@]+@[^\s@]+\.[^\s@]+\s*$",
-    IP_ADDRESSES: r"^\s*([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9A-Fa-f]{0,4}(:[0-9A-Fa-f]{0,4}){2,7})\s*$",
+    IP_ADDRESSES: r"(?i)^\s*([0-9]{1,3}(\.[0-9]{1,3}){3}|[0-9a-f:]*::[0-9a-f:.]*|([0-9a-f]{1,4}:){7}[0-9a-f]{1,4})\s*$",
     # with a plus, or as many digits as numbers have with their area
     PHONE_NUMBERS: r"^\s*(\+[0-9 ()./-]{7,20}|0[0-9 ()./-]{8,16}[0-9]|[0-9]{10,15})\s*$",
     LONG_TEXT: r"(?s)^.{80,}$|(\S+\s+){8}",
@@ -89,8 +89,12 @@ MOST_VALUES = 20
 OFTEN = 5
 _CODE = re.compile(r"([a-z]+|[A-Z]+|[0-9]{1,3})([._ -]([a-z]+|[A-Z]+|[0-9]{1,3}))*")
 
+# What no name has in it, or is: an address, a URL, a date, nothing but digits and what stands between them.
+_DATA = r".@|://|::|\d{4}-\d\d-\d\d|^[\s\d.,:()/+-]*$"
+_IS_DATA = re.compile(_DATA)
+# And what a name has seldom, as one that holds somebody's number.
 _DATA_IN_NAME = re.compile(
-    r"(?s).@|\d{5,}|\d[\d ()./-]{5,}\d|\d+\.\d+|://|^[\s\d.,:+-]*$|^.{120,}$|\d{4}-\d\d-\d\d|[\da-f]{8}-[\da-f]{4}-"
+    rf"(?is){_DATA}|\d{{5,}}|\d[\d ()./-]{{5,}}\d|\d+\.\d+|^.{{120,}}$|[\da-f]{{8}}-[\da-f]{{4}}-"
 )
 
 _in_snake_case = NamingConvention().normalize_path
@@ -178,7 +182,7 @@ def looks_headerless(table: pa.Table) -> bool:
         table: Its first rows, all text.
     """
     names = table.column_names
-    if any(map(name_is_data, names)):
+    if any(_IS_DATA.search(name.strip()) for name in names):
         return True
     # as data, the first line repeats itself below: an event's type, a campaign, a person
     repeated = sum(

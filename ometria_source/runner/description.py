@@ -212,16 +212,19 @@ def _suggestion(lines: Sequence[str]) -> Iterator[str]:
     if len(lines) == 1:
         yield "Nothing need be set to load it."
         return
-    yield "To paste into .dlt/config.toml (where it has the first line already: the others, below that line):"
+    yield "To paste into .dlt/config.toml (if it has the first line already: the others, below that line, once each):"
     yield ""
     yield from lines
     yield ""
     if any(line.startswith("#") for line in lines):
         yield "The line that begins with `#` has no effect until that is taken away: see above what to check first."
     yield (
-        "This was checked on the rows that were read. Where another row does not fit, the load stops, names its file, "
-        "row and column, and loads no event: take that column out then."
+        "This was checked on the rows that were read. Where another row does not fit its type, or another file lacks a "
+        "column of the key, the load stops with a sentence that names file and column, and loads no event: take that "
+        "column out then."
     )
+    if any(kind in line for line in lines for kind in ('"bigint"', '"double"')):
+        yield "A number elsewhere that begins with zeros would lose them: take out what is a name made of digits."
 
 
 def _doubted(advice: list[KeyAdvice], samples: Sequence[FileSample]) -> list[KeyAdvice]:

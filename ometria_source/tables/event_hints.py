@@ -172,7 +172,7 @@ def likely_joins(columns: Sequence[Column]) -> list[Join]:
     for column in columns:
         named = targets.get(snake_case(column.name), ())
         shaped = column.shape == EMAIL_ADDRESSES
-        if not column.kinds or not (named or shaped):
+        if column.name_is_data or not column.kinds or not (named or shaped):
             continue
         reason = BY_NAME if not shaped else BY_BOTH if "profiles.email" in named else BY_SHAPE
         is_number = bool(set(column.kinds) & {"bigint", "double", "decimal"})
