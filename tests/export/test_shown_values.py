@@ -5,20 +5,16 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from export_files import StoredFile, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ometria_source.export.sampling import take_inventory
 from ometria_source.export.shapes import has_personal_name, name_is_data, shape_of, showable
 from ometria_source.runner.description import description
-
-sys.path.append(str(Path(__file__).parent / "export"))
-from export_files import StoredFile, samples
 
 FIRST = ["Adelaide", "Grace", "Zoë", "O'Neil", "Ximena", "Ng"]
 LAST = ["Lovelace", "Hopper", "Müller-Lüdenscheid", "Turing"]
