@@ -161,8 +161,9 @@ class UnreadableFileError(OmetriaError):
     def __init__(self, path: str, problem: str, line: int | None = None) -> None:
         self.path = path
         self.line = line
-        place = path if line is None else f"{path}, line {line}"
+        self.place = path if line is None else f"{path}, line {line}"
+        self.problem = problem
         super().__init__(
-            f"{place}: {problem}. No event of this run was loaded. Mend or remove the file, or leave it out with "
-            "`file_glob`; the next run reads all of them."
+            f"{self.place}: {problem}. No event of this run was loaded. Mend or remove the file, leave it out with "
+            '`file_glob`, or let `on_bad_file = "skip"` load the others; the next run reads all of them.'
         )
