@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from datetime import datetime, timedelta, timezone
 
 import dlt
 import pytest
 import truth
 
+from ometria_source import ometria_source
 from ometria_source.export import jsonl_reader
 from ometria_source.simulator import write_events
 
@@ -50,6 +52,17 @@ def test_every_format_loads_the_same_rows_with_the_same_keys(account, bucket, lo
     write_events(bucket / name, account.events[:300], NOW)
     load()
     assert {row["event_key"] for row in warehouse.rows("email_events")} == keys
+
+
+def test_a_load_from_a_notebook_logs_no_warning(account, bucket, monkeypatch):
+    """dlt would warn for each table whose Arrow schema contradicts the columns as they are declared."""
+    for number, name in enumerate(("a.csv", "b.jsonl", "c.parquet")):
+        write_events(bucket / name, account.events[number * 50 : number * 50 + 50], NOW)
+    warnings: list[str] = []
+    monkeypatch.setattr(logging.getLogger("dlt"), "handle", lambda record: warnings.append(record.getMessage()))
+    pipeline = dlt.pipeline("notebook", destination="duckdb", dataset_name="ometria")
+    pipeline.run(ometria_source().with_resources("email_events"))
+    assert not warnings
 
 
 def test_each_row_tells_its_file_and_place(bucket, load, warehouse):

@@ -142,8 +142,9 @@ class EventRows:
     ) -> TDataItems:
         count = len(keys)
         hints: TTableSchemaColumns = {name: {"data_type": "json"} for name in json_columns(table)}
+        # the key is never null, and a field that could be would make dlt warn for each table
+        table = table.append_column(pa.field("event_key", pa.string(), nullable=False), keys)
         for name, values in {
-            "event_key": keys,
             "_file_path": pa.repeat(pa.scalar(path, pa.string()), count),
             "_file_modified_at": pa.repeat(pa.scalar(modified_at, _INSTANT), count),
             "_row_number": pa.array(range(rows_before + 1, rows_before + count + 1), pa.int64()),
