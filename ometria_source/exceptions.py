@@ -138,11 +138,13 @@ class MassDeletionError(OmetriaError):
 class BucketError(OmetriaError):
     """The bucket of the export cannot be listed or read."""
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(
-            f"The export at `bucket_url` cannot be read: {problem}. Check `sources.ometria.bucket_url` and "
-            "`sources.ometria.credentials`."
+    def __init__(self, problem: str, *, may_pass: bool = False) -> None:
+        what_to_do = (
+            "What was loaded before stays. Run again later, or raise `patience_minutes`."
+            if may_pass
+            else "Check `sources.ometria.bucket_url` and `sources.ometria.credentials`."
         )
+        super().__init__(f"The export at `bucket_url` cannot be read: {problem}. {what_to_do}")
 
 
 class NoFilesError(OmetriaError):

@@ -12,6 +12,7 @@ from dlt.extract import DltResource
 from ometria_source.api.account import Account
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.export.listing import bucket_listing
+from ometria_source.export.patience import Patience
 from ometria_source.settings import (
     DEFAULT_BASE_URL,
     DEFAULT_FILE_LAG_DAYS,
@@ -120,7 +121,15 @@ def ometria_source(
         _check_choice("email_events_columns", kind, COLUMN_TYPES)
     account = Account(base_url, api_key, requests_per_second, patience_minutes)
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
-    export = Export(listing, file_glob, file_format, on_bad_file, email_events_key, email_events_columns or {})
+    export = Export(
+        listing,
+        Patience(patience_minutes),
+        file_glob,
+        file_format,
+        on_bad_file,
+        email_events_key,
+        email_events_columns or {},
+    )
     shared_scan = SharedProfileScan()
     email_events = email_events_resource(export, start, end, file_lag_days)
     email_events.selected = bool(bucket_url)

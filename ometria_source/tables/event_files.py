@@ -21,8 +21,9 @@ from s3fs.utils import FileExpired
 
 from ometria_source.exceptions import MissingSettingError, NoFilesError, UnreadableFileError
 from ometria_source.export.formats import is_hidden
-from ometria_source.export.listing import etag, has_changed, list_files, look_again
+from ometria_source.export.listing import has_changed, list_files, look_again, open_file
 from ometria_source.export.manifest import Manifest
+from ometria_source.export.patience import Patience
 from ometria_source.export.readers import read_tables
 from ometria_source.tables.event_rows import TABLE, EventRows
 from ometria_source.tables.metrics import ROWS_READ
@@ -57,12 +58,14 @@ class Export:
 
     Attributes:
         listing: dlt's lister of the bucket; None where no `bucket_url` is configured.
+        patience: How long its store is asked again.
         file_glob: The setting of that name, and so are the other fields but `key` and `columns`.
         key: The setting `email_events_key`.
         columns: The setting `email_events_columns`.
     """
 
     listing: DltResource | None
+    patience: Patience
     file_glob: str
     file_format: str | None
     on_bad_file: str
@@ -81,7 +84,7 @@ class Export:
         """
         if self.listing is None:
             raise MissingSettingError("bucket_url", table)
-        return list_files(self.listing)
+        return list_files(self.listing, self.patience)
 
 
 class EventFiles:
@@ -170,7 +173,7 @@ class EventFiles:
         path = file["relative_path"]
         for _ in range(MOST_READINGS):
             attempt = yield from self._try(file)
-            seen = look_again(file)
+            seen = self._export.patience(look_again, file)
             if seen is None and attempt.failure:
                 log.warning("email_events: %s was deleted before its end was read; it is skipped", path)
                 return
@@ -187,9 +190,7 @@ class EventFiles:
         attempt = _Attempt()
         path = file["relative_path"]
         try:
-            with cast(BinaryIO, file.open(mode="rb", compression="disable")) as stream:
-                # what fsspec learned when it opened the file; a local file has none
-                attempt.etag = etag(getattr(stream, "details", {}))
+            with open_file(file, self._export.patience) as (stream, attempt.etag):
                 if self._export.on_bad_file == "skip":
                     # rows that are handed on cannot be taken back
                     self._rows.check(path, read_tables(path, stream, self._export.file_format))
