@@ -139,11 +139,13 @@ class MassDeletionError(OmetriaError):
 class BucketError(OmetriaError):
     """The bucket of the export cannot be listed or read."""
 
-    def __init__(self, problem: str) -> None:
-        super().__init__(
-            f"The export at `bucket_url` cannot be read: {problem}. Check `sources.ometria.bucket_url` and "
-            "`sources.ometria.credentials`."
+    def __init__(self, problem: str, *, may_pass: bool = False) -> None:
+        what_to_do = (
+            "What was loaded before stays. Run again later, or raise `patience_minutes`."
+            if may_pass
+            else "Check `sources.ometria.bucket_url` and `sources.ometria.credentials`."
         )
+        super().__init__(f"The export at `bucket_url` cannot be read: {problem}. {what_to_do}")
 
 
 class NoFilesError(OmetriaError):
@@ -162,10 +164,11 @@ class UnreadableFileError(OmetriaError):
     def __init__(self, path: str, problem: str, line: int | None = None) -> None:
         self.path = path
         self.line = line
-        place = path if line is None else f"{path}, line {line}"
+        self.place = path if line is None else f"{path}, line {line}"
+        self.problem = problem
         super().__init__(
-            f"{place}: {problem}. No event of this run was loaded. Mend or remove the file, or leave it out with "
-            "`file_glob`; the next run reads all of them."
+            f"{self.place}: {problem}. No event of this run was loaded. Mend or remove the file, leave it out with "
+            '`file_glob`, or let `on_bad_file = "skip"` load the others; the next run reads all of them.'
         )
 
 

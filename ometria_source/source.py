@@ -12,6 +12,7 @@ from dlt.extract import DltResource
 from ometria_source.api.account import Account
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.export.listing import bucket_listing
+from ometria_source.export.patience import Patience
 from ometria_source.settings import (
     DEFAULT_BASE_URL,
     DEFAULT_FILE_LAG_DAYS,
@@ -37,6 +38,7 @@ LARGEST_NUMBER = 36_500
 EARLIEST_YEAR = 1970
 
 MEMBER_LISTS_FROM = ("auto", "lists", "profiles")
+ON_BAD_FILE = ("fail", "skip")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "parquet")
 COLUMN_TYPES = ("text", "bigint", "double", "decimal", "bool", "timestamp", "date", "time", "json")
 
@@ -58,6 +60,7 @@ def ometria_source(
     email_events_key: list[str] | None = None,
     email_events_columns: dict[str, str] | None = None,
     file_lag_days: float = DEFAULT_FILE_LAG_DAYS,
+    on_bad_file: str = "fail",
     allow_deletes: bool = False,
 ) -> tuple[DltResource, ...]:
     """A retailer's Ometria account as five tables, and an inventory of its export.
@@ -88,6 +91,9 @@ def ometria_source(
         email_events_key: The columns that identify an event. None: a row is known by all its cells.
         email_events_columns: Types of columns that are not text, such as {"event_time": "timestamp"}.
         file_lag_days: How long a file may take to appear after its modification time.
+        on_bad_file: "fail": one file that cannot be read keeps all events of the run from loading. "skip": the others
+            are loaded; the file is named in a warning, and tried again by every run within `file_lag_days`. Files are
+            then read twice: what was handed on cannot be taken back.
         allow_deletes: Accept a complete scan that would remove more than a tenth of a table.
 
     Returns:
@@ -108,13 +114,22 @@ def ometria_source(
     ):
         _check_not_negative(name, number)
     _check_choice("member_lists_from", member_lists_from, MEMBER_LISTS_FROM)
+    _check_choice("on_bad_file", on_bad_file, ON_BAD_FILE)
     if file_format is not None:
         _check_choice("file_format", file_format, FILE_FORMATS)
     for kind in (email_events_columns or {}).values():
         _check_choice("email_events_columns", kind, COLUMN_TYPES)
     account = Account(base_url, api_key, requests_per_second, patience_minutes)
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
-    export = Export(listing, file_glob, file_format, email_events_key, email_events_columns or {})
+    export = Export(
+        listing,
+        Patience(patience_minutes),
+        file_glob,
+        file_format,
+        on_bad_file,
+        email_events_key,
+        email_events_columns or {},
+    )
     shared_scan = SharedProfileScan()
     email_events = email_events_resource(export, start, end, file_lag_days)
     email_events.selected = bool(bucket_url)

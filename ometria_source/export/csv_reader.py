@@ -131,17 +131,17 @@ class _Blocks:
 
     def _parse_front(self, parse: _Parser) -> tuple[int, Any]:
         """Parse as many whole records as the buffer holds; 0 bytes: none was seen to end."""
+        is_ascii = self._buffer.isascii()
         for cut in self._cuts():
-            block = self._buffer[:cut]
-            bad = _first_bad_byte(block)
+            bad = None if is_ascii else _first_bad_byte(self._buffer[:cut])
             if bad is not None:
                 raise self._error(_NOT_TEXT, self._line_of_offset(bad))
-            result = parse(block)
+            result = parse(self._buffer, cut)
             if result is None:
                 raise self._error("cannot be parsed as delimited text")
             table, bad_rows, whole = result
             if whole and bad_rows:
-                raise self._wrong_width(block, parse.width)
+                raise self._wrong_width(self._buffer[:cut], parse.width)
             if whole:
                 return cut, table
         return 0, None
@@ -261,16 +261,21 @@ class _Parser:
         self._bad_rows = 0
         self._whole = False
 
-    def __call__(self, block: bytes) -> tuple[pa.Table, int, bool] | None:
+    def __call__(self, buffer: bytes, size: int) -> tuple[pa.Table, int, bool] | None:
         """Parse one block: its good rows, the number of bad ones, and whether it ends where a record ends.
 
-        None: Arrow refuses it. Its error, which quotes records, goes no further than here.
+        Args:
+            buffer: Begins with the block.
+            size: Of the block, in bytes.
+
+        Returns:
+            None where Arrow refuses it. Its error, which quotes records, goes no further than here.
         """
         self._bad_rows, self._whole = 0, False
         # Arrow strips a BOM at the front of whatever it is given: sacrifice one of ours where a cell begins with it.
-        head = _BOM if block.startswith(_BOM) else b""
-        newline = b"" if block.endswith((b"\n", b"\r")) else b"\n"
-        data = b"".join((head, block, newline, self._tail))
+        head = _BOM if buffer.startswith(_BOM) else b""
+        newline = b"" if buffer.endswith((b"\n", b"\r"), 0, size) else b"\n"
+        data = _joined(head, memoryview(buffer)[:size], newline + self._tail)
         try:
             table = csv.read_csv(
                 pa.BufferReader(data),
@@ -289,6 +294,16 @@ class _Parser:
         else:
             self._bad_rows += 1
         return "skip"
+
+
+def _joined(*parts: bytes | memoryview) -> pa.Buffer:
+    """Join in memory of Arrow's pool, which keeps its pages: new ones cost more than the copy."""
+    data = pa.allocate_buffer(sum(map(len, parts)))
+    target, end = memoryview(data).cast("B"), 0
+    for part in parts:
+        start, end = end, end + len(part)
+        target[start:end] = part
+    return data
 
 
 def _first_bad_byte(data: bytes) -> int | None:

@@ -7,27 +7,18 @@ markers, and names that begin with `_` or `.`, as Hadoop and Spark name what the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, cast
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, BinaryIO, cast
 from urllib.parse import urlparse
 
-from botocore.exceptions import EndpointConnectionError, NoCredentialsError
 from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.storages.fsspec_filesystem import MTIME_DISPATCH, FileItem, FileItemDict
 from dlt.extract import DltResource
 from dlt.extract.exceptions import ResourceExtractionError
 from dlt.sources.filesystem import filesystem
 
-from ometria_source.exceptions import BucketError
-
-# What fsspec and the clouds' clients raise for the usual mistakes.
-PROBLEMS: dict[type[BaseException], str] = {
-    FileNotFoundError: "there is no such bucket or folder",
-    PermissionError: "access is denied",
-    NoCredentialsError: "there are no credentials",
-    EndpointConnectionError: "its endpoint is out of reach",
-    ConfigurationException: "its configuration is not complete",
-    ValueError: "this kind of URL is not known",
-}
+from ometria_source.export.patience import Patience, PatientStream, bucket_error
 
 
 def bucket_listing(bucket_url: str, credentials: Any, file_glob: str, section: str) -> DltResource:
@@ -45,37 +36,62 @@ def bucket_listing(bucket_url: str, credentials: Any, file_glob: str, section: s
     return listing
 
 
-def list_files(listing: DltResource) -> Iterator[FileItemDict]:
+def list_files(listing: DltResource, patience: Patience) -> Iterator[FileItemDict]:
     """List the files of an export.
 
     Args:
         listing: From `bucket_listing`.
+        patience: How long its store is asked again.
 
-    Yields:
+    Returns:
         Files in no particular order.
 
     Raises:
         BucketError: The bucket is missing, closed, or out of reach.
     """
+    files, first = patience(_begin, listing)
+    return files if first is None else chain([first], files)
+
+
+def _begin(listing: DltResource) -> tuple[Iterator[FileItemDict], FileItemDict | None]:
+    """A listing and its first file: dlt asks the store for all of them before it gives the first."""
+    files = _files_of(listing)
+    return files, next(files, None)
+
+
+def _files_of(listing: DltResource) -> Iterator[FileItemDict]:
     try:
         for items in listing:
             for item in items if isinstance(items, list) else [items]:
                 if not _is_folder_marker(item):
                     yield item
     except (ResourceExtractionError, ConfigurationException) as error:
-        cause = error.__cause__ or error
-        problem = next((text for kind, text in PROBLEMS.items() if isinstance(cause, kind)), type(cause).__name__)
-        raise BucketError(problem) from error
+        raise bucket_error(error) from error
 
 
-def etag(info: Mapping[str, Any]) -> str | None:
-    """The mark that a store gives each content of a file; None: this store gives none.
+@contextmanager
+def open_file(file: FileItemDict, patience: Patience) -> Iterator[tuple[BinaryIO, str | None]]:
+    """Open a file as it is stored, and close it.
 
     Args:
-        info: What fsspec's filesystem of the store knows of the file.
+        file: As it was listed.
+        patience: How long its store is asked again, here and in the middle of the file.
+
+    Yields:
+        The stream, and the ETag of what is read, where the store has one.
+
+    Raises:
+        BucketError: The store refuses, or does not answer; so do reads.
+        FileNotFoundError: The file is gone; so do reads.
+        FileExpired: A read finds that the file was replaced after it was opened.
     """
-    mark = info.get("ETag") or info.get("etag")
-    return None if mark is None else str(mark)
+    with cast(BinaryIO, patience(_open, file)) as stream:
+        # what fsspec learned when it opened the file; a local file has none
+        yield cast(BinaryIO, PatientStream(stream, patience)), _etag(getattr(stream, "details", {}))
+
+
+def _open(file: FileItemDict) -> Any:
+    return file.open(mode="rb", compression="disable")
 
 
 def look_again(file: FileItemDict) -> tuple[FileItemDict, str | None] | None:
@@ -92,7 +108,7 @@ def look_again(file: FileItemDict) -> tuple[FileItemDict, str | None] | None:
     now = FileItemDict(cast(FileItem, file), bucket)
     now["size_in_bytes"] = info["size"]
     now["modification_date"] = MTIME_DISPATCH[urlparse(file["file_url"]).scheme](info)
-    return now, etag(info)
+    return now, _etag(info)
 
 
 def has_changed(file: FileItemDict, now: FileItemDict) -> bool:
@@ -103,3 +119,9 @@ def has_changed(file: FileItemDict, now: FileItemDict) -> bool:
 
 def _is_folder_marker(item: FileItemDict) -> bool:
     return bool(item["size_in_bytes"] == 0 and item["file_url"].endswith("/"))
+
+
+def _etag(info: Mapping[str, Any]) -> str | None:
+    """The mark that a store gives each content of a file, from what fsspec knows of it; None: this store gives none."""
+    mark = info.get("ETag") or info.get("etag")
+    return None if mark is None else str(mark)

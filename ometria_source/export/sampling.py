@@ -6,14 +6,15 @@ import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import BinaryIO, cast
 
 import pyarrow as pa
 from dlt.common.storages.fsspec_filesystem import FileItemDict
 from s3fs.utils import FileExpired
 
-from ometria_source.exceptions import UnknownFormatError, UnreadableFileError
+from ometria_source.exceptions import BucketError, UnknownFormatError, UnreadableFileError
 from ometria_source.export.formats import FoundFormat, is_hidden
+from ometria_source.export.listing import open_file
+from ometria_source.export.patience import Patience
 from ometria_source.export.readers import read_tables
 from ometria_source.export.shapes import looks_headerless
 
@@ -110,29 +111,35 @@ def take_inventory(files: Iterable[FileItemDict], most: int = FILES_READ) -> Inv
     return result
 
 
-def sample_file(file: FileItemDict, file_format: str | None) -> FileSample:
+def sample_file(file: FileItemDict, file_format: str | None, patience: Patience) -> FileSample:
     """Read the first rows of a file.
 
     Args:
         file: As it was listed.
         file_format: The setting of this name.
+        patience: How long the bucket's store is asked again.
 
     Returns:
         The sample; of a file that cannot be read, the sentence that says why.
+
+    Raises:
+        BucketError: The store does not answer.
     """
     try:
-        return _read(file, file_format)
+        return _read(file, file_format, patience)
     except UnknownFormatError as error:
-        return _try_formats(file) or _unreadable(file, str(error))
+        return _try_formats(file, patience) or _unreadable(file, str(error))
     except UnreadableFileError as error:
         return _unreadable(file, str(error))
     except FileNotFoundError:
         return _unreadable(file, f"{file['relative_path']} was deleted before it was read.")
     except FileExpired:
         return _unreadable(file, f"{file['relative_path']} was replaced while it was read; describe the export again.")
-    except PermissionError:
+    except BucketError as error:
+        if not isinstance(error.__cause__, PermissionError):
+            raise
         # one file of another owner, in a bucket that can be read
-        return _unreadable(file, f"{file['relative_path']}: access to this file is denied.")
+        return _unreadable(file, f"{file['relative_path']}: {error}")
 
 
 def _unreadable(file: FileItemDict, problem: str) -> FileSample:
@@ -143,13 +150,13 @@ def _nothing(file: FileItemDict) -> FileSample:
     return FileSample(file["relative_path"], file["modification_date"], file["size_in_bytes"])
 
 
-def _try_formats(file: FileItemDict) -> FileSample | None:
+def _try_formats(file: FileItemDict, patience: Patience) -> FileSample | None:
     """Read a file that nothing tells the format of, where one of the two formats fits that have no mark."""
     best: FileSample | None = None
     columns = 1
     for kind in TRIED_FORMATS:
         try:
-            sample = _read(file, kind)
+            sample = _read(file, kind, patience)
         except UnreadableFileError:
             continue
         width = max((table.num_columns for table in sample.tables), default=0)
@@ -158,12 +165,12 @@ def _try_formats(file: FileItemDict) -> FileSample | None:
     return best
 
 
-def _read(file: FileItemDict, file_format: str | None) -> FileSample:
+def _read(file: FileItemDict, file_format: str | None, patience: Patience) -> FileSample:
     found: list[FoundFormat] = []
     tables: list[pa.Table] = []
     rows, room, is_whole = 0, BYTES_OF_A_FILE, True
-    with file.open(mode="rb", compression="disable") as stream:
-        for table in read_tables(file["relative_path"], cast(BinaryIO, stream), file_format, found.append):
+    with open_file(file, patience) as (stream, _):
+        for table in read_tables(file["relative_path"], stream, file_format, found.append):
             fits = min(table.num_rows, ROWS_OF_A_FILE - rows)
             if table.nbytes > room:
                 # at least one row: a file of giants still shows its columns

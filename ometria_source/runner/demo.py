@@ -118,6 +118,7 @@ def _source(ometria: SimulatedOmetria, export: Path) -> DltSource:
         file_format=None,
         email_events_key=None,
         email_events_columns=None,
+        on_bad_file="fail",
         allow_deletes=False,
     )
 

@@ -7,10 +7,13 @@ from dlt.common.configuration import with_config
 
 from ometria_source.exceptions import NoFilesError
 from ometria_source.export.listing import bucket_listing
+from ometria_source.export.patience import Patience
 from ometria_source.export.sampling import sample_file, take_inventory
 from ometria_source.runner.description import description
+from ometria_source.settings import DEFAULT_PATIENCE_MINUTES
 from ometria_source.source import SECTION, ometria_source
-from ometria_source.tables.event_files import TABLE, Export
+from ometria_source.tables.event_files import Export
+from ometria_source.tables.event_rows import TABLE
 
 
 def run_describe() -> int:
@@ -31,7 +34,7 @@ def run_describe() -> int:
     inventory = take_inventory(export.files(TABLE))
     if not inventory.files + inventory.empty:
         raise NoFilesError(export.file_glob)
-    samples = [sample_file(file, export.file_format) for file in inventory.sample]
+    samples = [sample_file(file, export.file_format, export.patience) for file in inventory.sample]
     print("\n".join(description(inventory, samples, export.file_format)))
     return 1 if any(sample.problem for sample in samples) else 0
 
@@ -43,7 +46,8 @@ def _configured_export(
     credentials: Any = None,
     file_glob: str = "**",
     file_format: str | None = None,
+    patience_minutes: float = DEFAULT_PATIENCE_MINUTES,
 ) -> Export:
     """The export that the source would read."""
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
-    return Export(listing, file_glob, file_format, None, {})
+    return Export(listing, Patience(patience_minutes), file_glob, file_format, on_bad_file="fail", key=None, columns={})

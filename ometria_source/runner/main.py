@@ -13,6 +13,7 @@ from dlt.common.typing import TAnyDateTime
 from dlt.extract import DltSource
 
 from ometria_source.exceptions import ConfigurationError, InvalidSettingError, NothingConfiguredError
+from ometria_source.export.patience import end_all_patience
 from ometria_source.runner.describe import run_describe
 from ometria_source.runner.options import LOGS, PIPELINE_NAME, TABLES, Options, parse_options
 from ometria_source.runner.redaction import redact_errors, redacted_packages, redacted_traceback
@@ -56,6 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationException as error:
         return _fail(error, MISCONFIGURED, verbose)
     except KeyboardInterrupt:
+        end_all_patience()
         print("Interrupted. What was loaded before stays; the next run reads the rest again.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  the last resort of a program

@@ -12,6 +12,8 @@ from ometria_source.tables.metrics import REQUESTS, RETRIES, ROWS_READ
 NOTED_METRICS = {
     "files_read": "{:,} files read",
     "files_known": "{:,} known files not read again",
+    "files_read_again": "{:,} of them known ones that are newer than a late one",
+    "files_unreadable": "{:,} unreadable files skipped",
     "files_before_window": "{:,} files older than the window left alone",
     "files_after_window": "{:,} files newer than the window left alone",
     "files_hidden": "{:,} files skipped, because their names begin with `_` or `.`",

@@ -19,7 +19,8 @@ from dlt.common.storages.fsspec_filesystem import FileItemDict
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
-from ometria_source.tables.event_files import COLUMNS, FIRST_FILE, TABLE, EventFiles, Export
+from ometria_source.tables.event_files import FIRST_FILE, EventFiles, Export
+from ometria_source.tables.event_rows import COLUMNS, TABLE
 
 SECONDS_A_DAY = 24 * 60 * 60
 

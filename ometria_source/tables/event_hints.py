@@ -14,7 +14,7 @@ from ometria_source.export.candidate_keys import CandidateKeys
 from ometria_source.export.column_statistics import Column
 from ometria_source.export.shapes import EMAIL_ADDRESSES, ID_WORDS, is_birth, last_word, word_set, words
 from ometria_source.tables import lists, profiles, unsubscribes
-from ometria_source.tables.event_files import COLUMNS
+from ometria_source.tables.event_rows import COLUMNS
 
 # With fewer rows, too much is unique by chance. A guess.
 ENOUGH_ROWS = 100

@@ -16,6 +16,7 @@ import pytest
 from pyarrow import parquet
 
 from ometria_source.exceptions import UnreadableFileError
+from ometria_source.export.patience import Patience
 from ometria_source.export.readers import read_tables
 from ometria_source.export.sampling import FileSample, sample_file
 
@@ -113,4 +114,4 @@ class StoredFile(dict[str, Any]):
 
 def samples(*contents: bytes | str, path: str = "a.csv") -> list[FileSample]:
     """What is read of files with these contents."""
-    return [sample_file(StoredFile(path, content), None) for content in contents]
+    return [sample_file(StoredFile(path, content), None, Patience(0)) for content in contents]

@@ -8,7 +8,7 @@ import pytest
 from export_files import LONG_AGO, StoredFile, as_jsonl, gzipped, samples, zipped, zstandard
 
 from ometria_source.export import sampling
-from ometria_source.export.sampling import sample_file, take_inventory
+from ometria_source.export.sampling import take_inventory
 
 
 def test_the_newest_files_are_picked_and_the_rest_is_counted():
@@ -65,13 +65,15 @@ def test_json_stays_marked_where_only_part_of_a_table_is_kept():
     ],
 )
 def test_a_file_that_nothing_tells_the_format_of_is_tried(content, tried):
-    sample = sample_file(StoredFile("part-0", content), None)
+    (sample,) = samples(content, path="part-0")
     assert sample.tried == tried
     assert (sample.problem is None) == (tried is not None)
     assert tried or "file_format" in str(sample.problem)
 
 
-@pytest.mark.parametrize(("error", "sentence"), [(FileNotFoundError, "was deleted"), (PermissionError, "is denied")])
+@pytest.mark.parametrize(
+    ("error", "sentence"), [(FileNotFoundError, "was deleted"), (PermissionError, "access is denied")]
+)
 def test_a_file_that_cannot_be_opened_is_told_in_a_sentence(monkeypatch, error, sentence):
     def refuse(self, **_):
         raise error("/bucket/someone@shop.test")

@@ -1,0 +1,167 @@
+"""Patience with the store of an export: what may pass is tried again, what cannot pass becomes a sentence.
+
+The stores' own clients try again too, but not for long. botocore gives up after five attempts, which take seconds, and
+what s3fs adds to that needs an answer that says "SlowDown" in words: the answer to a HEAD, of which each file takes
+two, has none. So each call is repeated here, on top of what the client does: the listing until its first file (dlt
+lists everything before that), the opening of a file, and each read in its middle, which asks for the same bytes again,
+of the same version.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any, BinaryIO, TypeVar
+
+from botocore import exceptions as botocore
+from dlt.common.configuration.exceptions import ConfigurationException
+from s3fs.core import S3_RETRYABLE_ERRORS
+from s3fs.utils import FileExpired
+from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_delay, stop_when_event_set
+from tenacity.nap import sleep_using_event
+from tenacity.wait import wait_exponential, wait_random
+
+from ometria_source.exceptions import BucketError
+from ometria_source.export.watched import WatchedStream
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+# Seconds between two attempts, doubled each time and blurred a little, so that parallel reads spread out. Guesses.
+FIRST_WAIT = 0.25
+LONGEST_WAIT = 15
+
+# What S3 answers, where it says more than that access is denied (S3 docs: List of error codes).
+PROBLEMS_BY_CODE = {
+    "InvalidAccessKeyId": "its store does not know the access key",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key",
+    "ExpiredToken": "the session token has expired",
+}
+
+# What fsspec and the clouds' clients raise for the usual mistakes.
+PROBLEMS: dict[type[BaseException], str] = {
+    FileNotFoundError: "there is no such bucket or folder",
+    PermissionError: "access is denied; the credentials need the rights to list the bucket and to get its objects",
+    botocore.NoCredentialsError: "there are no credentials",
+    botocore.EndpointConnectionError: "its endpoint is out of reach",
+    ConfigurationException: "its configuration is not complete",
+    ValueError: "this kind of URL is not known",
+}
+
+# No answer at all, or half of one: what s3fs takes for that, and connections that do not come about.
+BROKEN_OFF = (*S3_RETRYABLE_ERRORS, botocore.ConnectionError, ConnectionError, TimeoutError)
+
+
+class Patience:
+    """Calls a store until it answers or patience ends. For any number of threads.
+
+    Args:
+        minutes: How long one call is repeated.
+    """
+
+    def __init__(self, minutes: float) -> None:
+        self._is_over = threading.Event()
+        self._retrying = Retrying(
+            retry=retry_if_exception(may_pass),
+            stop=stop_after_delay(minutes * 60) | stop_when_event_set(self._is_over),
+            sleep=sleep_using_event(self._is_over),
+            wait=wait_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT) + wait_random(0, FIRST_WAIT),
+            before_sleep=_note_retry,
+            reraise=True,
+        )
+        _PATIENCES.add(self)
+
+    def __call__(self, call: Callable[..., Result], *arguments: Any) -> Result:
+        """What a call returns.
+
+        Args:
+            call: May be called again when it failed.
+            arguments: For the call.
+
+        Raises:
+            BucketError: The store refuses, or no usable answer arrived while patience lasted.
+            FileNotFoundError: The file is gone.
+            FileExpired: The file was replaced after it was opened.
+        """
+        try:
+            return self._retrying(call, *arguments)
+        except (FileNotFoundError, FileExpired):
+            raise
+        except (OSError, botocore.BotoCoreError, botocore.ClientError, *BROKEN_OFF) as error:
+            raise bucket_error(error) from error
+
+    def end(self) -> None:
+        """Repeat no call any more, in whatever thread."""
+        self._is_over.set()
+
+
+# All there are in this process: dlt reads files in threads of its own, which it leaves to themselves when a run is
+# interrupted, and Python does not end before they do.
+_PATIENCES: weakref.WeakSet[Patience] = weakref.WeakSet()
+
+
+def end_all_patience() -> None:
+    """Let every read of this process that waits for a store fail now."""
+    for patience in list(_PATIENCES):
+        patience.end()
+
+
+class PatientStream(WatchedStream):
+    """A file of a bucket, whose reads are repeated as long as patience lasts.
+
+    Args:
+        stream: The file, seekable.
+        patience: As for its bucket.
+    """
+
+    def __init__(self, stream: BinaryIO, patience: Patience) -> None:
+        super().__init__(stream)
+        self._patience = patience
+
+    def _watch(self, call: Callable[..., Any], *args: int) -> Any:
+        return self._patience(super()._watch, call, *args)
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether the same call may succeed later: the store is busy, ill, or was not reached."""
+    for link in _chain(error):
+        status = _answer(link).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        if status == 429 or status >= 500 or isinstance(link, BROKEN_OFF):
+            return True
+    return False
+
+
+def bucket_error(error: BaseException) -> BucketError:
+    """The sentence about an error of a store, without the error's own text, which may hold a URL's query or a key."""
+    chain = list(_chain(error))
+    code = next((code for link in chain if (code := _answer(link).get("Error", {}).get("Code"))), None)
+    said = f"its store answers `{code}`" if code else type(chain[-1]).__name__
+    problems = [text for link in chain for kind, text in PROBLEMS.items() if isinstance(link, kind)]
+    if code in PROBLEMS_BY_CODE:
+        return BucketError(PROBLEMS_BY_CODE[code])
+    if problems:
+        return BucketError(problems[0])
+    return BucketError(said, may_pass=may_pass(error))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__cause__
+
+
+def _answer(error: BaseException) -> dict[str, Any]:
+    """What the store answered, as botocore keeps it; empty: nothing, or the error is not one of botocore."""
+    answer = getattr(error, "response", None)
+    return answer if isinstance(answer, dict) else {}
+
+
+def _note_retry(attempt: RetryCallState) -> None:
+    fault = attempt.outcome.exception() if attempt.outcome else None
+    log.info(
+        "export: %s; attempt %d in %.1f s", type(fault).__name__, attempt.attempt_number + 1, attempt.upcoming_sleep
+    )

@@ -1,0 +1,158 @@
+"""Rows of `email_events`: what a table that was read from a file becomes."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import reduce
+
+import dlt
+import pyarrow as pa
+import pyarrow.compute as pc
+from dlt.common.schema import Schema
+from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.common.typing import TDataItems
+
+from ometria_source.exceptions import UnreadableFileError
+from ometria_source.export.columns import json_columns
+from ometria_source.export.keys import row_keys
+from ometria_source.export.types import ColumnTypes, cast_declared
+
+TABLE = "email_events"
+
+COLUMNS: TTableSchemaColumns = {
+    "event_key": {
+        "data_type": "text",
+        "nullable": False,
+        "description": "SHA-256 of the columns in `email_events_key`, else of all cells of the row.",
+    },
+    "_file_path": {"data_type": "text", "description": "The file that the row is from, relative to `bucket_url`."},
+    "_file_modified_at": {
+        "data_type": "timestamp",
+        "dedup_sort": "desc",
+        "description": "When that file was last modified (UTC). The newest file wins.",
+    },
+    "_row_number": {"data_type": "bigint", "description": "The row's place in that file; the first data row is 1."},
+    "_cursor": {
+        "data_type": "timestamp",
+        "description": "`_file_modified_at` where it may move the incremental cursor; null for a time in the future.",
+    },
+}
+
+_INSTANT = pa.timestamp("us", tz="UTC")
+
+
+class EventRows:
+    """Gives the tables of one run's files their keys, types and lineage. Safe to share between threads.
+
+    Args:
+        key: The columns that identify an event; None: all cells of a row do.
+        declared: Data type (dlt's names) by column, as the user declared it.
+        schema: Of the source: names columns, and knows what the destination's table has.
+        now: A file that was modified later has its time in the future.
+    """
+
+    def __init__(self, key: Sequence[str] | None, declared: Mapping[str, str], schema: Schema, now: datetime) -> None:
+        known = schema.tables.get(TABLE, {}).get("columns", {})
+        types = {name: str(column["data_type"]) for name, column in known.items() if "data_type" in column}
+        self._key = key
+        self._declared = declared
+        self._normalize = schema.naming.normalize_path
+        self._types = ColumnTypes(types, self._normalize)
+        self._now = now
+
+    def check(self, path: str, tables: Iterable[pa.Table]) -> None:
+        """Find what is wrong with the rows of a file.
+
+        Args:
+            path: The file, relative to the bucket.
+            tables: All that was read of it, in its order.
+
+        Raises:
+            UnreadableFileError: A column of the key is missing, all of them are null in a row, or a cell cannot be
+                read as its declared type.
+        """
+        for _ in self._typed(path, tables):
+            pass
+
+    def make(self, path: str, tables: Iterable[pa.Table], modified_at: datetime) -> Generator[TDataItems, None, int]:
+        """Make rows of `email_events` of a file.
+
+        Args:
+            path: The file, relative to the bucket.
+            tables: All that was read of it, in its order.
+            modified_at: When it was modified.
+
+        Yields:
+            A table for each of `tables`.
+
+        Returns:
+            The number of rows.
+
+        Raises:
+            UnreadableFileError: As `check`; rows before the one that is wrong have been yielded then.
+        """
+        rows = 0
+        for table, typed in self._typed(path, tables):
+            # of the cells as they came: a type that is declared later changes no key
+            keys = row_keys(table, self._key)
+            named = typed.rename_columns([self._free_name(name) for name in typed.column_names])
+            yield self._with_lineage(self._types.conform(named), path, modified_at, rows, keys)
+            rows += len(keys)
+        return rows
+
+    def _typed(self, path: str, tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """Each table as it was read, and with the declared types."""
+        rows = 0
+        seen: set[str] = set()
+        for table in tables:
+            seen.update(table.column_names)
+            full = self._with_key_columns(table)
+            self._check_key(path, full, rows, seen)
+            yield full, cast_declared(full, path, rows + 1, self._declared)
+            rows += table.num_rows
+        if seen:
+            self._check_columns(path, seen)
+
+    def _with_key_columns(self, table: pa.Table) -> pa.Table:
+        """Add what a part of a jsonl file lacks because none of its rows has this field."""
+        for name in self._key or ():
+            if name not in table.column_names:
+                table = table.append_column(name, pa.nulls(table.num_rows))
+        return table
+
+    def _check_columns(self, path: str, seen: Collection[str]) -> None:
+        for name in self._key or ():
+            if name not in seen:
+                raise UnreadableFileError(path, f"the column `{name}` of `email_events_key` is missing")
+
+    def _check_key(self, path: str, table: pa.Table, rows_before: int, seen: Collection[str]) -> None:
+        if not self._key:
+            return
+        row = pc.index(reduce(pc.and_, (pc.is_null(table.column(name)) for name in self._key)), True).as_py()
+        if row >= 0:
+            self._check_columns(path, seen)
+            # all such rows would have the same key, and become one
+            raise UnreadableFileError(
+                path, f"row {rows_before + row + 1} is empty in all columns of `email_events_key`, so it has no key"
+            )
+
+    def _with_lineage(
+        self, table: pa.Table, path: str, modified_at: datetime, rows_before: int, keys: pa.Array
+    ) -> TDataItems:
+        count = len(keys)
+        hints: TTableSchemaColumns = {name: {"data_type": "json"} for name in json_columns(table)}
+        # the key is never null, and a field that could be would make dlt warn for each table
+        table = table.append_column(pa.field("event_key", pa.string(), nullable=False), keys)
+        for name, values in {
+            "_file_path": pa.repeat(pa.scalar(path, pa.string()), count),
+            "_file_modified_at": pa.repeat(pa.scalar(modified_at, _INSTANT), count),
+            "_row_number": pa.array(range(rows_before + 1, rows_before + count + 1), pa.int64()),
+            "_cursor": pa.repeat(pa.scalar(modified_at if modified_at <= self._now else None, _INSTANT), count),
+        }.items():
+            table = table.append_column(name, values)
+        return dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
+
+    def _free_name(self, name: str) -> str:
+        """A name for a column of the file that is not one of ours."""
+        return f"{name}_2" if self._normalize(name) in COLUMNS else name

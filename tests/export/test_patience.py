@@ -1,0 +1,137 @@
+"""What a store may answer: what is tried again, and what is said about the rest."""
+
+from __future__ import annotations
+
+import io
+import threading
+
+import pytest
+from botocore.exceptions import (
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    NoCredentialsError,
+    ReadTimeoutError,
+)
+from s3fs.errors import translate_boto_error
+from s3fs.utils import FileExpired
+
+from ometria_source.exceptions import BucketError
+from ometria_source.export.patience import Patience, PatientStream, bucket_error, end_all_patience, may_pass
+
+URL = "http://127.0.0.1:9/bucket?list-type=2&prefix=private"
+
+
+def answered(status: int, code: str) -> Exception:
+    """What s3fs raises for an answer."""
+    answer = {"Error": {"Code": code, "Message": "private"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+    return translate_boto_error(ClientError(answer, "GetObject"))
+
+
+PASSING = [
+    answered(503, "SlowDown"),
+    answered(503, "503"),  # to a HEAD, whose answer has no body
+    answered(500, "InternalError"),
+    answered(502, "502"),
+    answered(429, "TooManyRequests"),
+    EndpointConnectionError(endpoint_url=URL),
+    ConnectTimeoutError(endpoint_url=URL),
+    ReadTimeoutError(endpoint_url=URL),
+    ConnectionResetError(),
+    TimeoutError(),
+]
+LASTING = [
+    (answered(403, "SignatureDoesNotMatch"), "secret key"),
+    (answered(403, "InvalidAccessKeyId"), "access key"),
+    (answered(400, "ExpiredToken"), "token has expired"),
+    (answered(403, "AccessDenied"), "access is denied"),
+    (answered(403, "403"), "access is denied"),
+    (answered(404, "NoSuchBucket"), "no such bucket"),
+    (answered(301, "PermanentRedirect"), "PermanentRedirect"),
+    (answered(400, "AuthorizationHeaderMalformed"), "AuthorizationHeaderMalformed"),
+    (PermissionError("private"), "access is denied"),
+    (NoCredentialsError(), "no credentials"),
+    (IsADirectoryError("private"), "IsADirectoryError"),
+]
+
+
+def failing(*errors: BaseException):
+    """A call that fails with these and then succeeds, and how often it was made."""
+    left, calls = list(errors), []
+
+    def call(result: str = "done") -> str:
+        calls.append(result)
+        if left:
+            raise left.pop(0)
+        return result
+
+    return call, calls
+
+
+@pytest.mark.parametrize("error", PASSING, ids=repr)
+def test_what_may_pass_is_tried_again(error):
+    call, calls = failing(error)
+    assert Patience(1)(call) == "done"
+    assert len(calls) == 2
+
+
+@pytest.mark.parametrize("error", PASSING, ids=repr)
+def test_what_does_not_pass_while_patience_lasts_becomes_a_sentence(error):
+    call, calls = failing(error, error)
+    with pytest.raises(BucketError) as raised:
+        Patience(0)(call)
+    assert len(calls) == 1
+    assert "private" not in str(raised.value)
+    advice = "bucket_url" if isinstance(error, EndpointConnectionError) else "patience_minutes"
+    assert advice in str(raised.value)
+
+
+@pytest.mark.parametrize(("error", "words"), LASTING, ids=repr)
+def test_what_cannot_pass_is_said_at_once(error, words):
+    assert not may_pass(error)
+    said = str(bucket_error(error))
+    assert words in said
+    assert "sources.ometria.credentials" in said
+    assert "private" not in said
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(), FileExpired("x.csv", "etag"), RuntimeError()], ids=repr)
+def test_what_is_no_fault_of_the_store_passes_through(error):
+    call, calls = failing(error)
+    with pytest.raises(type(error)):
+        Patience(1)(call)
+    assert len(calls) == 1
+
+
+def test_a_read_in_the_middle_of_a_file_is_repeated_from_where_it_was():
+    faults = [answered(503, "SlowDown"), answered(500, "InternalError")]
+
+    class Interrupted(io.BytesIO):
+        def read(self, size=-1):
+            if self.tell() and faults:
+                raise faults.pop()
+            return super().read(size)
+
+    stream = PatientStream(Interrupted(b"0123456789"), Patience(1))
+    assert [stream.read(4), stream.read(4), stream.read(4), stream.read(4)] == [b"0123", b"4567", b"89", b""]
+
+
+def test_all_who_wait_are_let_go_when_a_run_is_interrupted():
+    waits, said = threading.Event(), []
+
+    def busy():
+        waits.set()
+        raise answered(503, "SlowDown")
+
+    def read():
+        try:
+            Patience(10)(busy)
+        except BucketError as error:
+            said.append(error)
+
+    thread = threading.Thread(target=read, daemon=True)
+    thread.start()
+    assert waits.wait(10)
+    end_all_patience()
+    thread.join(10)
+    assert len(said) == 1
