@@ -101,8 +101,8 @@ def test_a_file_that_is_deleted_while_it_is_read_keeps_no_other_from_loading(buc
 def test_a_file_that_is_deleted_after_it_was_listed_is_skipped_with_a_notice(bucket, load, warehouse, monkeypatch):
     list_files = event_files.list_files
 
-    def listed(listing):
-        files = list(list_files(listing))
+    def listed(*arguments):
+        files = list(list_files(*arguments))
         (bucket / PATH).unlink()
         yield from files
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
+from uuid import uuid4
 
 import pytest
 import s3_servers
@@ -86,9 +87,9 @@ class Bucket:
 
 
 @pytest.fixture
-def bucket(seaweedfs, s3_settings, request) -> Bucket:
+def bucket(seaweedfs, s3_settings) -> Bucket:
     """A folder that holds nothing yet, and the settings that lead to it."""
-    folder = f"{request.node.name.split('[')[0]}/{os.getpid()}/export"
+    folder = f"{uuid4().hex}/export"
     s3_settings(seaweedfs, folder)
     return Bucket(s3_servers.client(seaweedfs), folder)
 
@@ -181,10 +182,14 @@ def test_a_bucket_that_does_not_exist_is_one_sentence(bucket, run, monkeypatch):
     assert_one_sentence(run(), "no such bucket", "sources.ometria.bucket_url")
 
 
-@pytest.mark.parametrize("change", ["replaced", "deleted"])
-def test_a_file_that_changes_while_it_is_read(bucket, load, warehouse, monkeypatch, change):
+@pytest.mark.parametrize(
+    ("change", "request_bytes"),
+    [("replaced", 1000), ("replaced", 1 << 20), ("deleted", 1000)],
+    ids=["replaced between two requests", "replaced after its only request", "deleted between two requests"],
+)
+def test_a_file_that_changes_while_it_is_read(bucket, load, warehouse, monkeypatch, change, request_bytes):
     """Its time and size stay the same when it is replaced: only the ETag tells."""
-    monkeypatch.setattr("s3fs.S3FileSystem.default_block_size", 1000)
+    monkeypatch.setattr("s3fs.S3FileSystem.default_block_size", request_bytes)
     monkeypatch.setattr("ometria_source.export.compression.PIECE_BYTES", 3000)
     monkeypatch.setattr("ometria_source.export.csv_reader.BLOCK_BYTES", 3000)
     bodies = {kind: "".join(["event_id\n", *(f"{kind}{n:05}\n" for n in range(2000))]).encode() for kind in "ab"}
@@ -290,11 +295,14 @@ def test_an_interrupted_run_does_not_wait_for_a_busy_store(busy, workspace, monk
     program = subprocess.Popen(
         [sys.executable, str(PROGRAM)], cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    while server.answers().count(503) < 20:
-        assert program.poll() is None
-        time.sleep(0.1)
-    program.send_signal(signal.SIGINT)
-    out, err = program.communicate(timeout=30)
+    try:
+        while server.answers().count(503) < 20:
+            assert program.poll() is None
+            time.sleep(0.1)
+        program.send_signal(signal.SIGINT)
+        out, err = program.communicate(timeout=30)
+    finally:
+        program.kill()
 
     assert server.answers()[0] == 200
     assert program.returncode == 130

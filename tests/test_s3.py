@@ -124,8 +124,8 @@ def test_a_file_that_is_replaced_after_it_was_listed_is_read_as_it_is_now(bucket
     bucket.put_object(Key="export/y.csv", Body=b"event_id\nother\n")
     list_files = event_files.list_files
 
-    def listed(listing):
-        files = list(list_files(listing))
+    def listed(*arguments):
+        files = list(list_files(*arguments))
         bucket.put_object(Key="export/x.csv", Body=body)
         yield from files
 
@@ -139,8 +139,8 @@ def test_a_file_that_is_deleted_after_it_was_listed_is_skipped_with_a_notice(buc
     bucket.put_object(Key="export/y.csv", Body=b"event_id\nother\n")
     list_files = event_files.list_files
 
-    def listed(listing):
-        files = list(list_files(listing))
+    def listed(*arguments):
+        files = list(list_files(*arguments))
         gone.delete()
         yield from files
 
