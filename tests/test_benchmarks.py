@@ -15,7 +15,7 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 def run_benchmark(name: str, *flags: str) -> str:
     command = [sys.executable, str(BENCHMARKS / name), *flags]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert result.returncode == 0, result.stdout + result.stderr
     return result.stdout
 
@@ -39,3 +39,16 @@ def test_the_million_profiles_are_counted_and_weighed():
     for name in ("after 300 rows", "after 3,000 rows", "growth", "extraction", "normalize", "load"):
         assert name in out
     assert out.splitlines()[-1].split()[-1] == "3,000"
+
+
+def test_every_loader_of_the_export_leaves_the_same_rows():
+    flags = "--rows 5000 --files 3 --repeats 1 --tiny-files 20"
+    out = run_benchmark("export_speed.py", *flags.split())
+    lines = [line.split() for line in out.splitlines()]
+    found = {tuple(cells[:3]) for cells in lines if cells[:1] in (["folder"], ["s3"])}
+    loaders = ("ometria_source", "read_csv", "read_csv_duckdb", "DuckDB")
+    assert found == {
+        (place, key, name) for place in ("folder", "s3") for key in ("declared", "hash") for name in loaders
+    }
+    assert "instead of" not in out
+    assert "20 files of one row" in out
