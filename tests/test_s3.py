@@ -92,12 +92,18 @@ def test_a_bucket_is_described_and_files_that_the_glob_leaves_out_are_not(bucket
     assert 'email_events_key = ["event_id"]' in result.out
 
 
-def test_a_glob_selects_by_path(bucket, load, warehouse, monkeypatch):
+def test_a_glob_selects_by_path_and_nothing_before_its_first_wildcard_is_listed(
+    bucket, load, warehouse, monkeypatch, caplog
+):
+    caplog.set_level("INFO", logger="werkzeug")
     monkeypatch.setenv("SOURCES__OMETRIA__FILE_GLOB", "open/**/*.csv")
     bucket.put_object(Key="export/open/a/x.csv", Body=b"event_id\nopen\n")
     bucket.put_object(Key="export/click/a/x.csv", Body=b"event_id\nclick\n")
     load()
     assert [row["event_id"] for row in warehouse.rows("email_events")] == ["open"]
+    listings = [message for message in caplog.messages if "list-type=2" in message]
+    assert listings
+    assert all("prefix=export/open/" in message for message in listings)
 
 
 def test_a_bucket_that_does_not_exist_is_one_sentence(bucket, run, monkeypatch):
