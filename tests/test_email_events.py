@@ -251,6 +251,13 @@ def test_columns_named_like_ours_are_kept_under_another_name(bucket, load, wareh
     assert (row["event_key_2"], row["_row_number_2"], row["_row_number"]) == ("theirs", "9", 1)
 
 
+def test_a_column_named_like_ours_overwrites_none_that_has_its_other_name(bucket, load, warehouse):
+    (bucket / "a.csv").write_text("event_key,event_key_2,event_id\nmine,other,e1\n")
+    load()
+    (row,) = warehouse.rows("email_events")
+    assert (row["event_key_2"], row["event_key_3"], row["event_id"]) == ("other", "mine", "e1")
+
+
 def test_a_bucket_that_runs_empty_is_a_loud_warning_but_no_error(bucket, load, warehouse):
     path = write_events(bucket / "a.csv", [event(1)], NOW)
     load()

@@ -47,13 +47,15 @@ class Manifest:
 
     def add(self, item: FileItemDict) -> None:
         """Note that a file was read to its end."""
+        fingerprint = _fingerprint(item)
         hour = _hour(item["modification_date"])
-        if hour < self._first_hour:
+        if hour < self._first_hour or fingerprint in self._known:
             return
+        self._known.add(fingerprint)
         texts = self._hours.setdefault(str(hour), [""])
         if len(texts[-1]) == JOINED * FINGERPRINT_LENGTH:
             texts.append("")
-        texts[-1] += _fingerprint(item)
+        texts[-1] += fingerprint
 
     def forget_before(self, cutoff: datetime) -> None:
         """Forget files that no later run asks for.

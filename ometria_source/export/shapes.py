@@ -52,12 +52,14 @@ _PERSONAL_WORDS = word_set(
     "location lat latitude lon lng longitude birth birthday birthdate dob born gender sex age agent ua useragent "
     "url uri link href password token cookie"
 )
-_BIRTH_WORDS = word_set("birth birthday birthdate dob born")
+_BIRTH_WORDS = word_set("birth birthday birthdate bday dob born")
+# Of these words, those that also say by which way an event came.
+_CHANNELS = word_set("email mail mobile phone agent")
 
 ID_WORDS = word_set("id ids key uuid guid hash")
 TIME_WORDS = word_set("at time timestamp date datetime on ts")
 # The last word of a column of few codes.
-CODED_WORDS = word_set("type kind event action activity status state class category channel medium platform os result")
+CODED_WORDS = word_set("type kind event action activity status class channel medium platform os result")
 _COUNT_WORDS = word_set(
     "count opens clicks opened clicked bounced delayed delivered sent unsubscribed complained valid"
 )
@@ -87,7 +89,7 @@ _EVENT_WORDS = word_set(
 MOST_VALUES = 20
 # How often a code must come that is no word of e-mail events. A guess: what comes seldom may be one person's.
 OFTEN = 5
-_CODE = re.compile(r"([a-z]+|[A-Z]+|[0-9]{1,3})([._ -]([a-z]+|[A-Z]+|[0-9]{1,3}))*")
+_CODE = re.compile(r"([a-z]+|[A-Z]+|[0-9]{1,3})([._-]([a-z]+|[A-Z]+|[0-9]{1,3}))*")
 
 # What no name has in it, or is: an address, a URL, a date, nothing but digits and what stands between them.
 _DATA = r".@|://|::|\d{4}-\d\d-\d\d|^[\s\d.,:()/+-]*$"
@@ -152,7 +154,7 @@ def showable(name: str, counts: Mapping[str, int]) -> list[str]:
     Returns:
         In alphabetical order; none of a column that may be personal, and all or none unless it is named like a type.
     """
-    if len(counts) > MOST_VALUES or has_personal_name(name):
+    if len(counts) > MOST_VALUES or has_personal_name(name) or (_PERSONAL_WORDS - _CHANNELS) & set(words(name)):
         return []
     if pc.any(pc.match_substring_regex(pa.array(counts, pa.string()), _NEVER_SHOWN)).as_py():
         return []

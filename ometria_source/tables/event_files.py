@@ -115,6 +115,7 @@ class EventFiles:
             self._start = max(self._start, start_of_table(TABLE, state, self._start_date, FIRST_FILE))
             self._manifest = Manifest(state, self._start)
         self._metrics = resource.custom_metrics
+        self._metrics.clear()
         self._metrics.update(dict.fromkeys((ROWS_READ, "files_read", "files_known", "files_before_window"), 0))
 
     def files(self) -> Iterator[list[FileItemDict]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import reduce
+from itertools import count
 
 import dlt
 import pyarrow as pa
@@ -96,7 +97,7 @@ class EventRows:
         for table, typed in self._typed(path, tables):
             # of the cells as they came: a type that is declared later changes no key
             keys = row_keys(table, self._key)
-            named = typed.rename_columns([self._free_name(name) for name in typed.column_names])
+            named = typed.rename_columns(self._free_names(typed.column_names))
             yield self._with_lineage(self._types.conform(named), path, modified_at, rows, keys)
             rows += len(keys)
         return rows
@@ -140,19 +141,26 @@ class EventRows:
     def _with_lineage(
         self, table: pa.Table, path: str, modified_at: datetime, rows_before: int, keys: pa.Array
     ) -> TDataItems:
-        count = len(keys)
+        rows = len(keys)
         hints: TTableSchemaColumns = {name: {"data_type": "json"} for name in json_columns(table)}
         # the key is never null, and a field that could be would make dlt warn for each table
         table = table.append_column(pa.field("event_key", pa.string(), nullable=False), keys)
         for name, values in {
-            "_file_path": pa.repeat(pa.scalar(path, pa.string()), count),
-            "_file_modified_at": pa.repeat(pa.scalar(modified_at, _INSTANT), count),
-            "_row_number": pa.array(range(rows_before + 1, rows_before + count + 1), pa.int64()),
-            "_cursor": pa.repeat(pa.scalar(modified_at if modified_at <= self._now else None, _INSTANT), count),
+            "_file_path": pa.repeat(pa.scalar(path, pa.string()), rows),
+            "_file_modified_at": pa.repeat(pa.scalar(modified_at, _INSTANT), rows),
+            "_row_number": pa.array(range(rows_before + 1, rows_before + rows + 1), pa.int64()),
+            "_cursor": pa.repeat(pa.scalar(modified_at if modified_at <= self._now else None, _INSTANT), rows),
         }.items():
             table = table.append_column(name, values)
         return dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
 
-    def _free_name(self, name: str) -> str:
-        """A name for a column of the file that is not one of ours."""
-        return f"{name}_2" if self._normalize(name) in COLUMNS else name
+    def _free_names(self, names: Sequence[str]) -> list[str]:
+        """Names for the columns of a file of which none is one of ours."""
+        taken = {*COLUMNS, *map(self._normalize, names)}
+        free = []
+        for name in names:
+            if self._normalize(name) in COLUMNS:
+                name = next(new for n in count(2) if self._normalize(new := f"{name}_{n}") not in taken)  # noqa: PLW2901
+                taken.add(self._normalize(name))
+            free.append(name)
+        return free

@@ -72,6 +72,15 @@ def test_what_the_next_run_will_leave_alone_is_not_kept():
     assert len(json.dumps(state)) < 200
 
 
+def test_a_file_that_is_read_again_takes_no_more_room():
+    state = {}
+    for _ in range(3):
+        manifest = Manifest(state, NOON - timedelta(days=2))
+        manifest.add(file())
+        manifest.add(file())
+    assert sum(map(len, next(iter(state["manifest"].values())))) == 9
+
+
 def test_a_cutoff_never_moves_back():
     state = {}
     manifest = Manifest(state, NOON)

@@ -189,3 +189,11 @@ def test_a_header_with_a_long_number_in_a_name_is_a_header_still_without_that_na
     text = described("event_id,custom_123456\n1,a\n", "a.csv")
     assert "event_id" in text
     assert "123456" not in text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("first_name_category", "bob"), ("gender_type", "f"), ("street_state", "CA"), ("anna_status", "anna smith")],
+)
+def test_codes_that_may_be_somebodys_are_not_shown_whatever_the_last_word_is(name, value):
+    assert showable(name, {value: 100}) == []
