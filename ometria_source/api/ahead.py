@@ -11,12 +11,12 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from ometria_source.api.client import CONNECTIONS, JsonObject
 from ometria_source.api.flight import Flight
-from ometria_source.api.pacing import CalledOffError
+from ometria_source.api.pacing import LONGEST_NAP, CalledOffError
 
 Page = list[JsonObject]
 Item = TypeVar("Item")
@@ -34,6 +34,13 @@ def most_ahead(requests_per_second: float) -> int:
         requests_per_second: The pace. Above four a second, the memory that pages take is what bounds the number.
     """
     return min(CONNECTIONS, math.ceil(SECONDS_AHEAD * requests_per_second))
+
+
+def _result(future: Future[Result]) -> Result:
+    """What a future gives. A wait without an end would not notice an interrupt on every system."""
+    while not future.done():
+        wait([future], LONGEST_NAP)
+    return future.result()
 
 
 def in_order(items: Iterable[Item], work: Callable[[Item], Result], most: int) -> Iterator[Result]:
@@ -56,9 +63,9 @@ def in_order(items: Iterable[Item], work: Callable[[Item], Result], most: int) -
         for item in items:
             pending.append(executor.submit(work, item))
             if len(pending) == most:
-                yield pending.popleft().result()
+                yield _result(pending.popleft())
         while pending:
-            yield pending.popleft().result()
+            yield _result(pending.popleft())
     finally:
         executor.shutdown(wait=False, cancel_futures=True)
 
@@ -100,7 +107,7 @@ class PagesAhead:
             return None
         offset, _, page = self._pages[0]
         try:
-            rows = page.result()
+            rows = _result(page)
         except CalledOffError:
             # the end came in sight before it left, and nothing was asked for after it
             return None
