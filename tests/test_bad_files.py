@@ -121,3 +121,16 @@ def test_an_unknown_way_with_bad_files_is_refused_before_anything_is_read(run, m
     result = run()
     assert result.status == 2
     assert "`on_bad_file` must be one of fail, skip" in result.err
+
+
+def test_a_skipped_file_does_not_have_newer_ones_read_again(bucket, load, monkeypatch):
+    """Which are read again with a late file where a key is declared."""
+    monkeypatch.setenv("SOURCES__OMETRIA__ON_BAD_FILE", "skip")
+    monkeypatch.setenv("SOURCES__OMETRIA__EMAIL_EVENTS_KEY", '["event_id"]')
+    break_file(bucket / "07.csv", NOW - timedelta(hours=1))
+    load()
+    result = load()
+    assert "1 unreadable files skipped" in result.out
+    assert "49 known files not read again" in result.out
+    write_events(bucket / "07.csv", [event(7)], NOW - timedelta(minutes=30))
+    assert "49 of them known ones that are newer" in load().out

@@ -109,3 +109,49 @@ def test_a_file_that_is_deleted_after_it_was_listed_is_skipped_with_a_notice(buc
     monkeypatch.setattr(event_files, "list_files", listed)
     assert "a.csv was deleted" in load().out
     assert len(ids(warehouse, "other")) == 3
+
+
+def numbered(version: str, count: int = 300) -> str:
+    """A file whose rows say in their first and in their last cell which version they are of."""
+    return "".join(["number,text,again\n", *(f"{version}{n:04},{'x' * 50},{version}\n" for n in range(count))])
+
+
+def test_no_row_is_made_of_two_versions_of_a_file_that_is_written_over(bucket, load, warehouse, meanwhile, monkeypatch):
+    """Nothing but the time tells: whoever has opened the file reads the new bytes from here on."""
+    monkeypatch.setattr("ometria_source.export.compression.PIECE_BYTES", 1000)
+    (bucket / PATH).write_text(numbered("old"))
+    versions = iter(["new"])
+
+    def write_over() -> None:
+        for version in versions:
+            with (bucket / PATH).open("r+") as file:
+                # a row further on, so that no line begins where one did
+                file.write(numbered(version).replace("\n", f"\n{version}0000,{'x' * 33},{version}\n", 1))
+
+    meanwhile(write_over)
+    assert "a.csv was replaced while it was read" in load().out
+    rows = [row for row in warehouse.rows("email_events") if row["number"]]
+    assert all(row["number"] == f"{row['again']}{row['number'][3:]}" for row in rows)
+    assert {row["number"] for row in rows if row["again"] == "new"} == {f"new{n:04}" for n in range(300)}
+    assert any(row["again"] == "old" for row in rows)
+
+
+@pytest.mark.parametrize("seconds_later", [0, -3600])
+def test_the_new_version_wins_under_a_declared_key_whatever_its_time(
+    bucket, load, warehouse, meanwhile, monkeypatch, seconds_later
+):
+    monkeypatch.setenv("SOURCES__OMETRIA__EMAIL_EVENTS_KEY", '["event_id"]')
+    versions = iter(["new"])
+
+    def version(name: str, count: int) -> list[dict[str, str | None]]:
+        return [{"event_id": f"e{number:03}", "event_type": name} for number in range(count)]
+
+    def replace() -> None:
+        for name in versions:
+            write_events(bucket / PATH, version(name, 41), NOW + timedelta(seconds=seconds_later))
+
+    write_events(bucket / PATH, version("old", 40), NOW)
+    meanwhile(replace)
+    assert "a.csv was replaced while it was read" in load().out
+    assert [row["event_type"] for row in warehouse.rows("email_events") if row["event_id"][0] == "e"] == ["new"] * 41
+    assert "2 known files not read again" in load().out

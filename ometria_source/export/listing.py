@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, NamedTuple, cast
 from urllib.parse import urlparse
 
 from dlt.common.configuration.exceptions import ConfigurationException
@@ -69,16 +69,27 @@ def _files_of(listing: DltResource) -> Iterator[FileItemDict]:
         raise bucket_error(error) from error
 
 
+class OpenedFile(NamedTuple):
+    """A file that is being read.
+
+    Attributes:
+        stream: Its bytes, as they are stored.
+        etag: The ETag of what is read, where the store has one.
+        is_one_version: Whether no read gives bytes of a version that came later, as S3 promises.
+    """
+
+    stream: BinaryIO
+    etag: str | None
+    is_one_version: bool
+
+
 @contextmanager
-def open_file(file: FileItemDict, patience: Patience) -> Iterator[tuple[BinaryIO, str | None]]:
+def open_file(file: FileItemDict, patience: Patience) -> Iterator[OpenedFile]:
     """Open a file as it is stored, and close it.
 
     Args:
         file: As it was listed.
         patience: How long its store is asked again, here and in the middle of the file.
-
-    Yields:
-        The stream, and the ETag of what is read, where the store has one.
 
     Raises:
         BucketError: The store refuses, or does not answer; so do reads.
@@ -87,7 +98,11 @@ def open_file(file: FileItemDict, patience: Patience) -> Iterator[tuple[BinaryIO
     """
     with cast(BinaryIO, patience(_open, file)) as stream:
         # what fsspec learned when it opened the file; a local file has none
-        yield cast(BinaryIO, PatientStream(stream, patience)), _etag(getattr(stream, "details", {}))
+        etag = _etag(getattr(stream, "details", {}))
+        # s3fs sends the ETag with each read
+        yield OpenedFile(
+            cast(BinaryIO, PatientStream(stream, patience)), etag, "IfMatch" in getattr(stream, "read_kw", ())
+        )
 
 
 def _open(file: FileItemDict) -> Any:

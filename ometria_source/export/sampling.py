@@ -169,8 +169,8 @@ def _read(file: FileItemDict, file_format: str | None, patience: Patience) -> Fi
     found: list[FoundFormat] = []
     tables: list[pa.Table] = []
     rows, room, is_whole = 0, BYTES_OF_A_FILE, True
-    with open_file(file, patience) as (stream, _):
-        for table in read_tables(file["relative_path"], stream, file_format, found.append):
+    with open_file(file, patience) as opened:
+        for table in read_tables(file["relative_path"], opened.stream, file_format, found.append):
             fits = min(table.num_rows, ROWS_OF_A_FILE - rows)
             if table.nbytes > room:
                 # at least one row: a file of giants still shows its columns

@@ -1,7 +1,8 @@
 """The files of an export in one run: which of them are read, and what becomes of one that is not as it should be.
 
 Files are read in parallel, each from its beginning to its end. One that was replaced meanwhile is read again: what was
-read of its old version is loaded as well, as it would have been a minute earlier.
+read of its old version is loaded as well, as it would have been a minute earlier, and loses against the new one. No row
+is made of both: S3 gives one version to the end, and elsewhere the file is looked at again before rows are handed on.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import BinaryIO, cast
+from typing import cast
 
 import dlt
+import pyarrow as pa
 from dlt.common.storages.fsspec_filesystem import FileItemDict
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
@@ -21,7 +23,7 @@ from s3fs.utils import FileExpired
 
 from ometria_source.exceptions import MissingSettingError, NoFilesError, UnreadableFileError
 from ometria_source.export.formats import is_hidden
-from ometria_source.export.listing import has_changed, list_files, look_again, open_file
+from ometria_source.export.listing import OpenedFile, has_changed, list_files, look_again, open_file
 from ometria_source.export.manifest import Manifest
 from ometria_source.export.patience import Patience
 from ometria_source.export.readers import read_tables
@@ -148,22 +150,43 @@ class EventFiles:
                 "`bucket_url` and `file_glob`",
                 self._export.file_glob,
             )
-        again = self._to_read_again(new, known)
+        if self._export.key is not None and known:
+            new, again = self._with_newer(new, known)
+        else:
+            again = []
         self._count("files_known", len(known) - len(again))
         self._count("files_read_again", len(again))
         for file in new + again:
             yield [file]
 
-    def _to_read_again(self, new: list[FileItemDict], known: list[FileItemDict]) -> list[FileItemDict]:
-        """Known files that are newer than one that appears only now, where a key is declared.
+    def _with_newer(
+        self, new: list[FileItemDict], known: list[FileItemDict]
+    ) -> tuple[list[FileItemDict], list[FileItemDict]]:
+        """The files to read where a key is declared: new ones, and known ones that are newer than one of those.
 
         A merge cannot tell whether the row that it replaces is newer. But of the rows that it brings in together, the
         newest wins. Without a declared key, rows of one key are the same row.
         """
-        if self._export.key is None or not new:
-            return []
-        oldest = min(file["modification_date"] for file in new)
-        return [file for file in known if file["modification_date"] > oldest]
+        newest = max(file["modification_date"] for file in known)
+        late = [file for file in new if file["modification_date"] < newest]
+        if self._export.on_bad_file == "skip":
+            # or else every run would read the newer ones again for nothing
+            bad = [file for file in late if not self._is_readable(file)]
+            late, new = ([file for file in files if file not in bad] for files in (late, new))
+        oldest = min((file["modification_date"] for file in late), default=newest)
+        return new, [file for file in known if file["modification_date"] > oldest]
+
+    def _is_readable(self, file: FileItemDict) -> bool:
+        """Whether the rows of a file can be read now; if not, the file is skipped."""
+        try:
+            with open_file(file, self._export.patience) as opened:
+                self._rows.check(file["relative_path"], self._tables(file, opened))
+        except UnreadableFileError as error:
+            self._skip(error)
+            return False
+        except (FileNotFoundError, FileExpired):
+            log.info("email_events: %s changed while it was looked at", file["relative_path"])
+        return True
 
     def read(self, file: FileItemDict) -> Iterator[TDataItems]:
         """The rows of a file.
@@ -172,8 +195,9 @@ class EventFiles:
             UnreadableFileError: It is not what it should be, or is replaced whenever it is read.
         """
         path = file["relative_path"]
+        modified_at = file["modification_date"]
         for _ in range(MOST_READINGS):
-            attempt = yield from self._try(file)
+            attempt = yield from self._try(file, modified_at)
             seen = self._export.patience(look_again, file)
             if seen is None and attempt.failure:
                 log.warning("email_events: %s was deleted before its end was read; it is skipped", path)
@@ -183,24 +207,46 @@ class EventFiles:
                 return
             log.warning("email_events: %s was replaced while it was read; it is read again", path)
             file = seen[0]
+            # of rows with one key the newest is kept, and this version may bear the time of the one that it replaced
+            modified_at = max(file["modification_date"], modified_at + timedelta(microseconds=1))
             # or else it would be opened as it was listed
             file.fsspec.invalidate_cache()
         raise UnreadableFileError(path, "was replaced again and again while it was read")
 
-    def _try(self, file: FileItemDict) -> Generator[TDataItems, None, _Attempt]:
+    def _try(self, file: FileItemDict, modified_at: datetime) -> Generator[TDataItems, None, _Attempt]:
         attempt = _Attempt()
-        path = file["relative_path"]
         try:
-            with open_file(file, self._export.patience) as (stream, attempt.etag):
+            with open_file(file, self._export.patience) as opened:
+                attempt.etag = opened.etag
                 if self._export.on_bad_file == "skip":
                     # rows that are handed on cannot be taken back
-                    self._rows.check(path, read_tables(path, stream, self._export.file_format))
-                    stream.seek(0)
+                    self._rows.check(file["relative_path"], self._tables(file, opened))
+                    opened.stream.seek(0)
                 attempt.has_rows_out = True
-                yield from self._read(path, stream, file["modification_date"])
+                rows = yield from self._rows.make(file["relative_path"], self._tables(file, opened), modified_at)
+                self._note_rows(rows, modified_at)
         except (FileNotFoundError, FileExpired, UnreadableFileError) as error:
             attempt.failure = error
         return attempt
+
+    def _tables(self, file: FileItemDict, opened: OpenedFile) -> Iterator[pa.Table]:
+        """The tables of one version of a file.
+
+        Raises:
+            FileExpired: It was replaced meanwhile.
+        """
+        for table in read_tables(file["relative_path"], opened.stream, self._export.file_format):
+            if not opened.is_one_version:
+                seen = self._export.patience(look_again, file)
+                if seen is not None and (seen[1] != opened.etag or has_changed(file, seen[0])):
+                    raise FileExpired(file["relative_path"], opened.etag)
+            yield table
+
+    def _note_rows(self, rows: int, modified_at: datetime) -> None:
+        self._count(ROWS_READ, rows)
+        if self._manifest is not None and rows and modified_at <= self._now:
+            with self._lock:
+                self._manifest.forget_before(modified_at - self._lag)
 
     def _conclude(self, file: FileItemDict, attempt: _Attempt) -> None:
         """Note that a file was read, or say what is wrong with it."""
@@ -213,21 +259,15 @@ class EventFiles:
         elif (
             isinstance(failure, UnreadableFileError) and self._export.on_bad_file == "skip" and not attempt.has_rows_out
         ):
-            self._count("files_unreadable")
-            log.warning(
-                "email_events: skipped %s: %s. Every run within `file_lag_days` tries it again",
-                failure.place,
-                failure.problem,
-            )
+            self._skip(failure)
         else:
             raise failure
 
-    def _read(self, path: str, stream: BinaryIO, modified_at: datetime) -> Iterator[TDataItems]:
-        rows = yield from self._rows.make(path, read_tables(path, stream, self._export.file_format), modified_at)
-        self._count(ROWS_READ, rows)
-        if self._manifest is not None and rows and modified_at <= self._now:
-            with self._lock:
-                self._manifest.forget_before(modified_at - self._lag)
+    def _skip(self, error: UnreadableFileError) -> None:
+        self._count("files_unreadable")
+        log.warning(
+            "email_events: skipped %s: %s. Every run within `file_lag_days` tries it again", error.place, error.problem
+        )
 
     def _count(self, what: str, number: int = 1) -> None:
         with self._lock:
