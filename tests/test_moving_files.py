@@ -126,7 +126,7 @@ def test_no_row_is_made_of_two_versions_of_a_file_that_is_written_over(bucket, l
         for version in versions:
             with (bucket / PATH).open("r+") as file:
                 # a row further on, so that no line begins where one did
-                file.write(numbered(version).replace("\n", f"\n{version}0000,{'x' * 33},{version}\n", 1))
+                file.write(numbered(version).replace("\n", f"\n{version}0000,{'x' * 40},{version}\n", 1))
 
     meanwhile(write_over)
     assert "a.csv was replaced while it was read" in load().out
