@@ -22,6 +22,7 @@ from ometria_source.settings import (
 )
 from ometria_source.tables.email_events import email_event_files_resource, email_events_resource
 from ometria_source.tables.event_files import Export
+from ometria_source.tables.event_rows import COLUMNS as EVENT_COLUMNS
 from ometria_source.tables.lists import lists_resource
 from ometria_source.tables.member_lists import member_lists_resource
 from ometria_source.tables.profile_scan import SharedProfileScan
@@ -117,8 +118,10 @@ def ometria_source(
     _check_choice("on_bad_file", on_bad_file, ON_BAD_FILE)
     if file_format is not None:
         _check_choice("file_format", file_format, FILE_FORMATS)
-    for kind in (email_events_columns or {}).values():
+    for name, kind in (email_events_columns or {}).items():
         _check_choice("email_events_columns", kind, COLUMN_TYPES)
+        if name in EVENT_COLUMNS:
+            raise InvalidSettingError("email_events_columns", f"must not name `{name}`, which the table has by itself.")
     account = Account(base_url, api_key, requests_per_second, patience_minutes)
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
     export = Export(

@@ -182,6 +182,7 @@ def test_files_that_cannot_be_read_are_named_and_all_others_are_described(bucket
     result = run("--describe")
     assert result.status == 1
     assert "broken.csv, line 3: this record has 3 cells where the header has 2." in result.out
+    assert "was loaded" not in result.out
     assert "damaged.csv.gz: " in result.out
     assert "picture: neither its name nor its first bytes tell its format" in result.out
     assert "event_id" in result.out

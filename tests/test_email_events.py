@@ -105,6 +105,15 @@ def test_a_file_older_than_the_lag_is_left_alone_and_counted_and_a_backfill_read
     assert "1 known files not read again" in load().out
 
 
+def test_a_backfill_with_a_declared_key_warns_of_newer_files(bucket, load, warehouse, monkeypatch):
+    monkeypatch.setenv("SOURCES__OMETRIA__EMAIL_EVENTS_KEY", '["event_id"]')
+    write_events(bucket / "a.csv", [event(1)], NOW)
+    write_events(bucket / "old.csv", [event(2)], NOW - timedelta(days=30))
+    window = ("--start-date", (NOW - timedelta(days=31)).isoformat(), "--end-date")
+    assert "1 files are newer than this backfill" in load(*window, (NOW - timedelta(days=29)).isoformat()).out
+    assert "newer than this backfill" not in load(*window, (NOW + timedelta(seconds=1)).isoformat()).out
+
+
 def test_a_modification_time_in_the_future_never_becomes_the_cursor(bucket, load, warehouse):
     write_events(bucket / "future.csv", [event(1)], NOW + timedelta(days=400))
     write_events(bucket / "a.csv", [event(2)], NOW - timedelta(days=1))

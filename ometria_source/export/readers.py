@@ -1,4 +1,11 @@
-"""From an open file of the export to Arrow tables, whatever its format."""
+"""From an open file of the export to Arrow tables, whatever its format.
+
+dlt lists and opens the files; its readers are not used, for what they would do to the rows (dlt 1.31). `read_csv` goes
+through pandas and Python objects: `NaN` and `null` become empty, `007` becomes 7, and it takes seven times as long or
+more (`benchmarks/export_speed.py`). `read_csv_duckdb` holds a whole file in memory and guesses types; told not to, it
+still takes empty text for null. `read_jsonl` makes Python objects, and `read_parquet` batches of a number of rows,
+however large they are. None of them reads zip, or names the file and line that is wrong.
+"""
 
 from __future__ import annotations
 

@@ -128,9 +128,9 @@ def sample_file(file: FileItemDict, file_format: str | None, patience: Patience)
     try:
         return _read(file, file_format, patience)
     except UnknownFormatError as error:
-        return _try_formats(file, patience) or _unreadable(file, str(error))
+        return _try_formats(file, patience) or _unreadable(file, _problem(error))
     except UnreadableFileError as error:
-        return _unreadable(file, str(error))
+        return _unreadable(file, _problem(error))
     except FileNotFoundError:
         return _unreadable(file, f"{file['relative_path']} was deleted before it was read.")
     except FileExpired:
@@ -140,6 +140,11 @@ def sample_file(file: FileItemDict, file_format: str | None, patience: Patience)
             raise
         # one file of another owner, in a bucket that can be read
         return _unreadable(file, f"{file['relative_path']}: {error}")
+
+
+def _problem(error: UnreadableFileError) -> str:
+    # the error's own sentence speaks of a load
+    return f"{error.place}: {error.problem}."
 
 
 def _unreadable(file: FileItemDict, problem: str) -> FileSample:

@@ -126,6 +126,19 @@ class EventFiles:
         Raises:
             NoFilesError: There is none at all, on a first run.
         """
+        new, known = self._new_and_known()
+        again: list[FileItemDict] = []
+        if self._export.key is not None:
+            self._warn_of_files_after_window()
+            if known:
+                new, again = self._with_newer(new, known)
+        self._count("files_known", len(known) - len(again))
+        self._count("files_read_again", len(again))
+        for file in new + again:
+            yield [file]
+
+    def _new_and_known(self) -> tuple[list[FileItemDict], list[FileItemDict]]:
+        """The files of the window: those that no run has read, and the others."""
         new: list[FileItemDict] = []
         known: list[FileItemDict] = []
         matches = 0
@@ -150,14 +163,15 @@ class EventFiles:
                 "`bucket_url` and `file_glob`",
                 self._export.file_glob,
             )
-        if self._export.key is not None and known:
-            new, again = self._with_newer(new, known)
-        else:
-            again = []
-        self._count("files_known", len(known) - len(again))
-        self._count("files_read_again", len(again))
-        for file in new + again:
-            yield [file]
+        return new, known
+
+    def _warn_of_files_after_window(self) -> None:
+        if newer := self._metrics.get("files_after_window"):
+            log.warning(
+                "email_events: %d files are newer than this backfill. Where they were loaded before it, it puts older "
+                "rows of the same `email_events_key` in the place of theirs: load windows from old to new",
+                newer,
+            )
 
     def _with_newer(
         self, new: list[FileItemDict], known: list[FileItemDict]
