@@ -85,9 +85,10 @@ def open_file(file: FileItemDict, patience: Patience) -> Iterator[tuple[BinaryIO
         FileNotFoundError: The file is gone; so do reads.
         FileExpired: A read finds that the file was replaced after it was opened.
     """
-    with cast(BinaryIO, patience(_open, file)) as stream:
+    path = file["relative_path"]
+    with cast(BinaryIO, patience(_open, file, path=path)) as stream:
         # what fsspec learned when it opened the file; a local file has none
-        yield cast(BinaryIO, PatientStream(stream, patience)), _etag(getattr(stream, "details", {}))
+        yield cast(BinaryIO, PatientStream(stream, patience, path)), _etag(getattr(stream, "details", {}))
 
 
 def _open(file: FileItemDict) -> Any:

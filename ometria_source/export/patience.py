@@ -42,15 +42,18 @@ PROBLEMS_BY_CODE = {
     "ExpiredToken": "the session token has expired",
 }
 
-_DENIED = "access is denied; the credentials need the rights to list the bucket and to get its objects"
+DENIED = "access is denied; the credentials need the rights to list the bucket and to get its objects"
 
 # What fsspec and the clouds' clients raise for the usual mistakes.
 PROBLEMS: dict[type[BaseException], str] = {
-    FileNotFoundError: "there is no such bucket or folder",
-    PermissionError: _DENIED,
     botocore.NoCredentialsError: "there are no credentials",
     botocore.EndpointConnectionError: "its endpoint is out of reach",
     ConfigurationException: "its configuration is not complete",
+}
+
+# What they raise for a mistake in `bucket_url`; of a single file these say something else.
+PROBLEMS_OF_URL: dict[type[BaseException], str] = {
+    FileNotFoundError: "there is no such bucket or folder",
     ValueError: "this kind of URL is not known",
 }
 
@@ -80,13 +83,14 @@ class Patience:
         )
         _PATIENCES.add(self)
 
-    def __call__(self, call: Callable[..., Result], *arguments: Any) -> Result:
+    def __call__(self, call: Callable[..., Result], *arguments: Any, path: str | None = None) -> Result:
         """What a call returns.
 
         Args:
             call: Asks the store and does nothing else: an error of it that is not one of ours is the store's. May be
                 called again when it failed.
             arguments: For the call.
+            path: Of the file that is asked for, for the error.
 
         Raises:
             BucketError: The store refuses, or no usable answer arrived while patience lasted.
@@ -99,7 +103,7 @@ class Patience:
             raise
         # each store's client has errors of its own, whose text is not for a log
         except Exception as error:
-            raise bucket_error(error) from error
+            raise bucket_error(error, path) from error
 
     def end(self) -> None:
         """Repeat no call any more, in whatever thread."""
@@ -123,14 +127,16 @@ class PatientStream(WatchedStream):
     Args:
         stream: The file, seekable.
         patience: As for its bucket.
+        path: For errors.
     """
 
-    def __init__(self, stream: BinaryIO, patience: Patience) -> None:
+    def __init__(self, stream: BinaryIO, patience: Patience, path: str) -> None:
         super().__init__(stream)
         self._patience = patience
+        self._path = path
 
     def _watch(self, call: Callable[..., Any], *args: int) -> Any:
-        return self._patience(super()._watch, call, *args)
+        return self._patience(super()._watch, call, *args, path=self._path)
 
 
 def may_pass(error: BaseException) -> bool:
@@ -142,20 +148,34 @@ def may_pass(error: BaseException) -> bool:
     return False
 
 
-def bucket_error(error: BaseException) -> BucketError:
-    """The sentence about an error of a store, without the error's own text, which may hold a URL's query or a key."""
+def is_denied(error: BaseException) -> bool:
+    """Whether the store refuses the call to whoever has these credentials."""
+    return any(
+        isinstance(link, PermissionError) or (not _answer(link) and _status(link) in {401, 403})
+        for link in _chain(error)
+    )
+
+
+def bucket_error(error: BaseException, path: str | None = None) -> BucketError:
+    """The sentence about an error of a store, without the error's own text, which may hold a URL's query or a key.
+
+    Args:
+        error: What the store's client raised.
+        path: The file that was asked for; None: the listing.
+    """
     links = list(_chain(error))
     code = next((code for link in links if (code := _answer(link).get("Error", {}).get("Code"))), None)
     status = next((status for link in links if (status := _status(link))), 0)
     said = f"its store answers `{code or status}`" if code or status else type(links[-1]).__name__
-    problems = [text for link in links for kind, text in PROBLEMS.items() if isinstance(link, kind)]
+    kinds = PROBLEMS if path else PROBLEMS | PROBLEMS_OF_URL
+    problems = [text for link in links for kind, text in kinds.items() if isinstance(link, kind)]
     if code in PROBLEMS_BY_CODE:
-        return BucketError(PROBLEMS_BY_CODE[code])
+        return BucketError(PROBLEMS_BY_CODE[code], path)
+    if is_denied(error):
+        return BucketError(DENIED, path)
     if problems:
-        return BucketError(problems[0])
-    if not code and status in {401, 403}:
-        return BucketError(_DENIED)
-    return BucketError(said, may_pass=may_pass(error))
+        return BucketError(problems[0], path)
+    return BucketError(said, path, may_pass=may_pass(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

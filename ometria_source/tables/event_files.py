@@ -174,7 +174,7 @@ class EventFiles:
         path = file["relative_path"]
         for _ in range(MOST_READINGS):
             attempt = yield from self._try(file)
-            seen = self._export.patience(look_again, file)
+            seen = self._export.patience(look_again, file, path=path)
             if seen is None and attempt.failure:
                 log.warning("email_events: %s was deleted before its end was read; it is skipped", path)
                 return

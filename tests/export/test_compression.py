@@ -134,9 +134,9 @@ def opened(request, tmp_path):
 
         def open_content(content: bytes) -> PatientStream:
             if request.param == "bucket":
-                return PatientStream(BucketFile(content), Patience(0))
+                return PatientStream(BucketFile(content), Patience(0), "events.csv.zip")
             (tmp_path / "file").write_bytes(content)
-            return PatientStream(files.enter_context((tmp_path / "file").open("rb")), Patience(0))
+            return PatientStream(files.enter_context((tmp_path / "file").open("rb")), Patience(0), "events.csv.zip")
 
         yield open_content
 

@@ -162,6 +162,27 @@ def test_what_is_no_fault_of_the_store_passes_through(error):
     assert len(calls) == 1
 
 
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (AzureError(403), "access is denied"),
+        (answered(503, "SlowDown"), "its store answers `SlowDown`"),
+        (ValueError("private"), "ValueError"),  # of a listing it says that the URL's scheme is not known
+    ],
+    ids=name,
+)
+def test_what_a_bucket_says_of_one_file_names_the_file(error, words):
+    class Refused(io.BytesIO):
+        def read(self, *_):
+            raise error
+
+    with pytest.raises(BucketError) as raised:
+        PatientStream(Refused(), Patience(0), "2024/x.csv").read()
+    assert raised.value.path == "2024/x.csv"
+    assert str(raised.value).startswith(f"2024/x.csv of the export at `bucket_url` cannot be read: {words}")
+    assert "private" not in str(raised.value)
+
+
 def test_a_read_in_the_middle_of_a_file_is_repeated_from_where_it_was():
     faults = [answered(503, "SlowDown"), answered(500, "InternalError")]
 
@@ -171,7 +192,7 @@ def test_a_read_in_the_middle_of_a_file_is_repeated_from_where_it_was():
                 raise faults.pop()
             return super().read(size)
 
-    stream = PatientStream(Interrupted(b"0123456789"), Patience(1))
+    stream = PatientStream(Interrupted(b"0123456789"), Patience(1), "x.csv")
     assert [stream.read(4), stream.read(4), stream.read(4), stream.read(4)] == [b"0123", b"4567", b"89", b""]
 
 
