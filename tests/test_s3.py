@@ -13,6 +13,7 @@ from typing import Any
 import boto3
 import pyarrow as pa
 import pytest
+from dlt.common.storages.fsspec_filesystem import FileItemDict
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.server import ThreadedMotoServer
 from pyarrow import csv, parquet
@@ -169,6 +170,26 @@ def test_an_endpoint_out_of_reach_is_one_sentence(bucket, run, monkeypatch):
     assert result.status == 1
     assert "bucket_url" in result.out
     assert "Traceback" not in result.out + result.err
+
+
+def test_a_second_look_at_a_file_asks_the_store_and_leaves_what_is_known_of_other_folders(bucket, s3_endpoint):
+    keys = {"key": KEYS["AWS_ACCESS_KEY_ID"], "secret": KEYS["AWS_SECRET_ACCESS_KEY"]}
+    client = S3FileSystem(**keys, endpoint_url=s3_endpoint, client_kwargs={"region_name": "eu-west-1"})
+    for folder in ("a", "b"):
+        bucket.put_object(Key=f"export/{folder}/x.csv", Body=b"event_id\na\n")
+        client.ls(f"{bucket.name}/export/{folder}")
+    path = f"{bucket.name}/export/a/x.csv"
+    listed = FileItemDict({"file_url": f"s3://{path}", "relative_path": "a/x.csv"}, client)
+    replaced = bucket.put_object(Key="export/a/x.csv", Body=b"event_id\nlonger\n")
+    assert client.info(path)["ETag"] != replaced.e_tag
+
+    now, etag = event_files.look_again(listed)
+
+    assert etag == replaced.e_tag
+    assert now["size_in_bytes"] == replaced.content_length
+    assert f"{bucket.name}/export/b" in client.dircache
+    replaced.delete()
+    assert event_files.look_again(listed) is None
 
 
 @pytest.mark.parametrize("body", [b"event_id\nb\n", b"event_id\nlonger\n"], ids=["same size", "other size"])

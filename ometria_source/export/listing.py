@@ -98,12 +98,16 @@ def _open(file: FileItemDict) -> Any:
 def look_again(file: FileItemDict) -> tuple[FileItemDict, str | None] | None:
     """The file as it is now and its ETag, which takes a request; None: it is gone.
 
+    It is opened from now on as it is now.
+
     Args:
         file: As it was listed.
     """
     bucket = file.fsspec
+    # what its client may remember of a listing; `info(refresh=True)` is not for the clients of all stores
+    bucket.invalidate_cache(file["file_url"])
     try:
-        info = bucket.info(file["file_url"], refresh=True)
+        info = bucket.info(file["file_url"])
     except FileNotFoundError:
         return None
     now = FileItemDict(cast(FileItem, file), bucket)

@@ -183,8 +183,6 @@ class EventFiles:
                 return
             log.warning("email_events: %s was replaced while it was read; it is read again", path)
             file = seen[0]
-            # or else it would be opened as it was listed
-            file.fsspec.invalidate_cache()
         raise UnreadableFileError(path, "was replaced again and again while it was read")
 
     def _try(self, file: FileItemDict) -> Generator[TDataItems, None, _Attempt]:
