@@ -137,15 +137,17 @@ class MassDeletionError(OmetriaError):
 
 
 class BucketError(OmetriaError):
-    """The bucket of the export cannot be listed or read."""
+    """The bucket of the export cannot be listed, or one of its files not be read, through no fault of that file."""
 
-    def __init__(self, problem: str, *, may_pass: bool = False) -> None:
-        what_to_do = (
-            "What was loaded before stays. Run again later, or raise `patience_minutes`."
-            if may_pass
-            else "Check `sources.ometria.bucket_url` and `sources.ometria.credentials`."
-        )
-        super().__init__(f"The export at `bucket_url` cannot be read: {problem}. {what_to_do}")
+    def __init__(self, problem: str, path: str | None = None, *, may_pass: bool = False) -> None:
+        self.path = path
+        what_to_do = "Check `sources.ometria.bucket_url` and `sources.ometria.credentials`"
+        if may_pass:
+            what_to_do = "What was loaded before stays. Run again later, or raise `patience_minutes`"
+        elif path is not None:
+            what_to_do += ", or leave the file out with `file_glob`"
+        what = "The export" if path is None else f"{path} of the export"
+        super().__init__(f"{what} at `bucket_url` cannot be read: {problem}. {what_to_do}.")
 
 
 class NoFilesError(OmetriaError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
@@ -93,6 +94,21 @@ def test_what_the_declared_settings_refuse_is_skipped_too(bucket, load, warehous
     result = load()
     assert "50 unreadable files skipped" in result.out
     assert [row["event_id"] for row in warehouse.rows("email_events")] == ["e1"]
+
+
+def test_a_zip_that_was_cut_off_is_skipped_and_one_without_files_is_none_of_the_bad_ones(
+    bucket, load, warehouse, monkeypatch
+):
+    monkeypatch.setenv("SOURCES__OMETRIA__ON_BAD_FILE", "skip")
+    (bucket / "07.csv").write_bytes(b"PK\x03\x04\x14\x00")
+    (bucket / "cut.zip").write_bytes(b"PK\x03\x04\x14\x00")
+    zipfile.ZipFile(bucket / "nothing.zip", "w").close()
+    (bucket / "bare.csv.zip").write_bytes(b"")
+    result = load()
+    assert "skipped 07.csv: is not a zip file, is damaged" in result.out
+    assert "skipped cut.zip: is not a zip file, is damaged" in result.out
+    assert "2 unreadable files skipped" in result.out
+    assert ids(warehouse) == ALL - {"e7"}
 
 
 def test_a_skipped_file_is_left_alone_when_it_is_older_than_the_lag(bucket, load, warehouse, monkeypatch):

@@ -179,11 +179,15 @@ def test_files_that_cannot_be_read_are_named_and_all_others_are_described(bucket
     (bucket / "broken.csv").write_text("a,b\n1,2\nsomeone@shop.test,2,3\n")
     (bucket / "damaged.csv.gz").write_bytes(gzip.compress(b"a,b\n")[:-5])
     (bucket / "picture").write_bytes(bytes(range(256)))
+    (bucket / "cut.zip").write_bytes(b"PK\x03\x04\x14\x00")
+    zipfile.ZipFile(bucket / "nothing.zip", "w").close()
     result = run("--describe")
     assert result.status == 1
     assert "broken.csv, line 3: this record has 3 cells where the header has 2." in result.out
     assert "was loaded" not in result.out
     assert "damaged.csv.gz: " in result.out
+    assert "cut.zip: is not a zip file, is damaged" in result.out
+    assert "0 rows" in line_of(result.out, "nothing.zip")
     assert "picture: neither its name nor its first bytes tell its format" in result.out
     assert "event_id" in result.out
     assert "someone" not in result.out + result.err

@@ -5,15 +5,20 @@ from __future__ import annotations
 import gzip
 import io
 import os
+import re
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import boto3
 import pyarrow as pa
 import pytest
+from dlt.common.storages.fsspec_filesystem import FileItemDict
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.server import ThreadedMotoServer
 from pyarrow import csv, parquet
 from s3fs import S3FileSystem
+from werkzeug.serving import make_server
 
 from ometria_source.tables import event_files
 
@@ -114,6 +119,50 @@ def test_a_bucket_that_does_not_exist_is_one_sentence(bucket, run, monkeypatch):
     assert "invented" not in result.out + result.err
 
 
+@pytest.fixture
+def refuse(bucket, monkeypatch):
+    """Let one method of one object be answered with 403."""
+    refused = []
+    moto = DomainDispatcherApplication(create_backend_app)
+
+    def answer(environ, start_response):
+        if (environ["REQUEST_METHOD"], environ["PATH_INFO"]) in refused:
+            start_response("403 Forbidden", [("Content-Length", "0")])
+            return []
+        return moto(environ, start_response)
+
+    # of the same objects: moto keeps them by process, not by server
+    server = make_server("127.0.0.1", 0, answer, threaded=True)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("SOURCES__OMETRIA__CREDENTIALS__ENDPOINT_URL", f"http://127.0.0.1:{server.port}")
+    yield lambda method, key: refused.append((method, f"/{bucket.name}/{key}"))
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.mark.parametrize("on_bad_file", ["fail", "skip"])
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+def test_an_object_that_is_refused_fails_the_table_and_is_named(
+    bucket, refuse, run, warehouse, monkeypatch, method, on_bad_file
+):
+    monkeypatch.setenv("SOURCES__OMETRIA__ON_BAD_FILE", on_bad_file)
+    bucket.put_object(Key="export/a.csv", Body=b"event_id\na\n")
+    bucket.put_object(Key="export/of/another.csv", Body=b"event_id\nb\n")
+    refuse(method, "export/of/another.csv")
+    result = run()
+    assert result.status == 1
+    assert "of/another.csv of the export at `bucket_url` cannot be read: access is denied" in result.out
+    assert "email_events" not in warehouse.tables()
+
+    described = run("--describe")
+    assert described.status == 1
+    assert re.findall("of/another.csv.* cannot be read: access is denied", described.out)
+    assert described.out.count("of/another.csv") == 2
+    assert "all of it" in next(line for line in described.out.splitlines() if "a.csv" in line)
+
+
 def test_an_endpoint_out_of_reach_is_one_sentence(bucket, run, monkeypatch):
     monkeypatch.setenv("SOURCES__OMETRIA__CREDENTIALS__ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -121,6 +170,26 @@ def test_an_endpoint_out_of_reach_is_one_sentence(bucket, run, monkeypatch):
     assert result.status == 1
     assert "bucket_url" in result.out
     assert "Traceback" not in result.out + result.err
+
+
+def test_a_second_look_at_a_file_asks_the_store_and_leaves_what_is_known_of_other_folders(bucket, s3_endpoint):
+    keys = {"key": KEYS["AWS_ACCESS_KEY_ID"], "secret": KEYS["AWS_SECRET_ACCESS_KEY"]}
+    client = S3FileSystem(**keys, endpoint_url=s3_endpoint, client_kwargs={"region_name": "eu-west-1"})
+    for folder in ("a", "b"):
+        bucket.put_object(Key=f"export/{folder}/x.csv", Body=b"event_id\na\n")
+        client.ls(f"{bucket.name}/export/{folder}")
+    path = f"{bucket.name}/export/a/x.csv"
+    listed = FileItemDict({"file_url": f"s3://{path}", "relative_path": "a/x.csv"}, client)
+    replaced = bucket.put_object(Key="export/a/x.csv", Body=b"event_id\nlonger\n")
+    assert client.info(path)["ETag"] != replaced.e_tag
+
+    now, etag = event_files.look_again(listed)
+
+    assert etag == replaced.e_tag
+    assert now["size_in_bytes"] == replaced.content_length
+    assert f"{bucket.name}/export/b" in client.dircache
+    replaced.delete()
+    assert event_files.look_again(listed) is None
 
 
 @pytest.mark.parametrize("body", [b"event_id\nb\n", b"event_id\nlonger\n"], ids=["same size", "other size"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import lzma
 import zipfile
 import zlib
@@ -27,12 +28,15 @@ def members(path: str, stream: BinaryIO) -> Iterator[tuple[str, Iterator[bytes]]
         stream: The zip, seekable.
 
     Yields:
-        Name and content, in pieces of at most `PIECE_BYTES`; to be read before the next one is taken.
+        Name and content, in pieces of at most `PIECE_BYTES`; to be read before the next one is taken. Nothing for a
+        stream of zero bytes.
 
     Raises:
         UnreadableFileError: It is no zip, is damaged or encrypted. Errors of `stream` pass through.
     """
     watched = WatchedStream(stream)
+    if not watched.seek(0, io.SEEK_END):
+        return
     with _attempt(watched, path, lambda: zipfile.ZipFile(watched)) as archive:
         for member in archive.infolist():
             if not member.is_dir() and not is_hidden(member.filename):

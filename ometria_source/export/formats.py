@@ -46,6 +46,7 @@ COMPRESSION_OF_MAGIC: dict[bytes, Compression] = {
     b"\x1f\x8b": "gzip",
     b"\x28\xb5\x2f\xfd": "zstd",
     b"PK\x03\x04": "zip",
+    b"PK\x05\x06": "zip",  # with no file in it
 }
 
 _PARQUET_MAGIC = b"PAR1"

@@ -96,12 +96,14 @@ def open_file(file: FileItemDict, patience: Patience) -> Iterator[OpenedFile]:
         FileNotFoundError: The file is gone; so do reads.
         FileExpired: A read finds that the file was replaced after it was opened.
     """
-    with cast(BinaryIO, patience(_open, file)) as stream:
+    path = file["relative_path"]
+    with cast(BinaryIO, patience(_open, file, path=path)) as stream:
         # what fsspec learned when it opened the file; a local file has none
-        etag = _etag(getattr(stream, "details", {}))
-        # s3fs sends the ETag with each read
         yield OpenedFile(
-            cast(BinaryIO, PatientStream(stream, patience)), etag, "IfMatch" in getattr(stream, "read_kw", ())
+            cast(BinaryIO, PatientStream(stream, patience, path)),
+            _etag(getattr(stream, "details", {})),
+            # s3fs sends the ETag with each read
+            is_one_version="IfMatch" in getattr(stream, "read_kw", ()),
         )
 
 
@@ -112,12 +114,16 @@ def _open(file: FileItemDict) -> Any:
 def look_again(file: FileItemDict) -> tuple[FileItemDict, str | None] | None:
     """The file as it is now and its ETag, which takes a request; None: it is gone.
 
+    It is opened from now on as it is now.
+
     Args:
         file: As it was listed.
     """
     bucket = file.fsspec
+    # what its client may remember of a listing; `info(refresh=True)` is not for the clients of all stores
+    bucket.invalidate_cache(file["file_url"])
     try:
-        info = bucket.info(file["file_url"], refresh=True)
+        info = bucket.info(file["file_url"])
     except FileNotFoundError:
         return None
     now = FileItemDict(cast(FileItem, file), bucket)

@@ -13,6 +13,7 @@ import logging
 import threading
 import weakref
 from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Any, BinaryIO, TypeVar
 
 from botocore import exceptions as botocore
@@ -23,7 +24,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 from tenacity.nap import sleep_using_event
 from tenacity.wait import wait_exponential, wait_random
 
-from ometria_source.exceptions import BucketError
+from ometria_source.exceptions import BucketError, OmetriaError
 from ometria_source.export.watched import WatchedStream
 
 log = logging.getLogger(__name__)
@@ -41,15 +42,23 @@ PROBLEMS_BY_CODE = {
     "ExpiredToken": "the session token has expired",
 }
 
+DENIED = "access is denied; the credentials need the rights to list the bucket and to get its objects"
+
 # What fsspec and the clouds' clients raise for the usual mistakes.
 PROBLEMS: dict[type[BaseException], str] = {
-    FileNotFoundError: "there is no such bucket or folder",
-    PermissionError: "access is denied; the credentials need the rights to list the bucket and to get its objects",
     botocore.NoCredentialsError: "there are no credentials",
     botocore.EndpointConnectionError: "its endpoint is out of reach",
     ConfigurationException: "its configuration is not complete",
+}
+
+# What they raise for a mistake in `bucket_url`; of a single file these say something else.
+PROBLEMS_OF_URL: dict[type[BaseException], str] = {
+    FileNotFoundError: "there is no such bucket or folder",
     ValueError: "this kind of URL is not known",
 }
+
+# Where the clients of other stores than S3 keep the status of an answer: azure-core, aiohttp, gcsfs and Google's own.
+STATUS_NAMES = ("status_code", "status", "code")
 
 # No answer at all, or half of one: what s3fs takes for that, and connections that do not come about.
 BROKEN_OFF = (*S3_RETRYABLE_ERRORS, botocore.ConnectionError, ConnectionError, TimeoutError)
@@ -74,12 +83,14 @@ class Patience:
         )
         _PATIENCES.add(self)
 
-    def __call__(self, call: Callable[..., Result], *arguments: Any) -> Result:
+    def __call__(self, call: Callable[..., Result], *arguments: Any, path: str | None = None) -> Result:
         """What a call returns.
 
         Args:
-            call: May be called again when it failed.
+            call: Asks the store and does nothing else: an error of it that is not one of ours is the store's. May be
+                called again when it failed.
             arguments: For the call.
+            path: Of the file that is asked for, for the error.
 
         Raises:
             BucketError: The store refuses, or no usable answer arrived while patience lasted.
@@ -88,10 +99,11 @@ class Patience:
         """
         try:
             return self._retrying(call, *arguments)
-        except (FileNotFoundError, FileExpired):
+        except (FileNotFoundError, FileExpired, OmetriaError):
             raise
-        except (OSError, botocore.BotoCoreError, botocore.ClientError, *BROKEN_OFF) as error:
-            raise bucket_error(error) from error
+        # each store's client has errors of its own, whose text is not for a log
+        except Exception as error:
+            raise bucket_error(error, path) from error
 
     def end(self) -> None:
         """Repeat no call any more, in whatever thread."""
@@ -115,36 +127,55 @@ class PatientStream(WatchedStream):
     Args:
         stream: The file, seekable.
         patience: As for its bucket.
+        path: For errors.
     """
 
-    def __init__(self, stream: BinaryIO, patience: Patience) -> None:
+    def __init__(self, stream: BinaryIO, patience: Patience, path: str) -> None:
         super().__init__(stream)
         self._patience = patience
+        self._path = path
 
     def _watch(self, call: Callable[..., Any], *args: int) -> Any:
-        return self._patience(super()._watch, call, *args)
+        return self._patience(super()._watch, call, *args, path=self._path)
 
 
 def may_pass(error: BaseException) -> bool:
     """Whether the same call may succeed later: the store is busy, ill, or was not reached."""
     for link in _chain(error):
-        status = _answer(link).get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+        status = _status(link)
         if status == 429 or status >= 500 or isinstance(link, BROKEN_OFF):
             return True
     return False
 
 
-def bucket_error(error: BaseException) -> BucketError:
-    """The sentence about an error of a store, without the error's own text, which may hold a URL's query or a key."""
-    chain = list(_chain(error))
-    code = next((code for link in chain if (code := _answer(link).get("Error", {}).get("Code"))), None)
-    said = f"its store answers `{code}`" if code else type(chain[-1]).__name__
-    problems = [text for link in chain for kind, text in PROBLEMS.items() if isinstance(link, kind)]
+def is_denied(error: BaseException) -> bool:
+    """Whether the store refuses the call to whoever has these credentials."""
+    return any(
+        isinstance(link, PermissionError) or (not _answer(link) and _status(link) in {401, 403})
+        for link in _chain(error)
+    )
+
+
+def bucket_error(error: BaseException, path: str | None = None) -> BucketError:
+    """The sentence about an error of a store, without the error's own text, which may hold a URL's query or a key.
+
+    Args:
+        error: What the store's client raised.
+        path: The file that was asked for; None: the listing.
+    """
+    links = list(_chain(error))
+    code = next((code for link in links if (code := _answer(link).get("Error", {}).get("Code"))), None)
+    status = next((status for link in links if (status := _status(link))), 0)
+    said = f"its store answers `{code or status}`" if code or status else type(links[-1]).__name__
+    kinds = PROBLEMS if path else PROBLEMS | PROBLEMS_OF_URL
+    problems = [text for link in links for kind, text in kinds.items() if isinstance(link, kind)]
     if code in PROBLEMS_BY_CODE:
-        return BucketError(PROBLEMS_BY_CODE[code])
+        return BucketError(PROBLEMS_BY_CODE[code], path)
+    if is_denied(error):
+        return BucketError(DENIED, path)
     if problems:
-        return BucketError(problems[0])
-    return BucketError(said, may_pass=may_pass(error))
+        return BucketError(problems[0], path)
+    return BucketError(said, path, may_pass=may_pass(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -158,6 +189,14 @@ def _answer(error: BaseException) -> dict[str, Any]:
     """What the store answered, as botocore keeps it; empty: nothing, or the error is not one of botocore."""
     answer = getattr(error, "response", None)
     return answer if isinstance(answer, dict) else {}
+
+
+def _status(error: BaseException) -> int:
+    """The status with which the store refused, as HTTP has them; 0: none is known."""
+    of_botocore = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
+    # one after the other: aiohttp warns who asks for its `code`
+    told = chain([of_botocore], (getattr(error, name, None) for name in STATUS_NAMES))
+    return next((status for status in told if isinstance(status, int) and 400 <= status < 600), 0)
 
 
 def _note_retry(attempt: RetryCallState) -> None:

@@ -53,8 +53,8 @@ def read_tables(
     Yields:
         Tables of at most a few MiB of text each, rows in the file's order. Columns may differ between the tables of one
         jsonl file, and between the files in a zip. Columns of JSON text are marked: `columns.json_columns` names them.
-        A file of zero bytes yields nothing in every format but parquet; a header or a schema without rows yields one
-        table without rows.
+        A file of zero bytes yields nothing in every format but parquet, and so does a zip without files; a header or a
+        schema without rows yields one table without rows.
 
     Raises:
         UnreadableFileError: The file is not what its name or `file_format` says.

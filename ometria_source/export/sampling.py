@@ -14,7 +14,7 @@ from s3fs.utils import FileExpired
 from ometria_source.exceptions import BucketError, UnknownFormatError, UnreadableFileError
 from ometria_source.export.formats import FoundFormat, is_hidden
 from ometria_source.export.listing import open_file
-from ometria_source.export.patience import Patience
+from ometria_source.export.patience import Patience, is_denied
 from ometria_source.export.readers import read_tables
 from ometria_source.export.shapes import looks_headerless
 
@@ -136,10 +136,10 @@ def sample_file(file: FileItemDict, file_format: str | None, patience: Patience)
     except FileExpired:
         return _unreadable(file, f"{file['relative_path']} was replaced while it was read; describe the export again.")
     except BucketError as error:
-        if not isinstance(error.__cause__, PermissionError):
+        if not is_denied(error):
             raise
         # one file of another owner, in a bucket that can be read
-        return _unreadable(file, f"{file['relative_path']}: {error}")
+        return _unreadable(file, str(error))
 
 
 def _problem(error: UnreadableFileError) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 from collections.abc import Callable
 from typing import Any, BinaryIO
@@ -35,8 +36,18 @@ class WatchedStream(io.RawIOBase):
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """As the stream's."""
-        place: int = self._watch(self._stream.seek, offset, whence)
+        """As the stream's.
+
+        A place before the beginning is the mistake of who seeks it, who may expect what a file on disk answers; streams
+        of buckets do not agree about it.
+
+        Raises:
+            OSError: The place is before the beginning.
+        """
+        start: int = 0 if whence == io.SEEK_SET else self._watch(self._stream.seek, 0, whence)
+        if start + offset < 0:
+            raise OSError(errno.EINVAL, "a place before the beginning of the file")
+        place: int = self._watch(self._stream.seek, start + offset)
         return place
 
     def tell(self) -> int:

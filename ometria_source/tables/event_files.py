@@ -212,7 +212,7 @@ class EventFiles:
         modified_at = file["modification_date"]
         for _ in range(MOST_READINGS):
             attempt = yield from self._try(file, modified_at)
-            seen = self._export.patience(look_again, file)
+            seen = self._export.patience(look_again, file, path=path)
             if seen is None and attempt.failure:
                 log.warning("email_events: %s was deleted before its end was read; it is skipped", path)
                 return
@@ -223,8 +223,6 @@ class EventFiles:
             file = seen[0]
             # of rows with one key the newest is kept, and this version may bear the time of the one that it replaced
             modified_at = max(file["modification_date"], modified_at + timedelta(microseconds=1))
-            # or else it would be opened as it was listed
-            file.fsspec.invalidate_cache()
         raise UnreadableFileError(path, "was replaced again and again while it was read")
 
     def _try(self, file: FileItemDict, modified_at: datetime) -> Generator[TDataItems, None, _Attempt]:
@@ -251,7 +249,7 @@ class EventFiles:
         """
         for table in read_tables(file["relative_path"], opened.stream, self._export.file_format):
             if not opened.is_one_version:
-                seen = self._export.patience(look_again, file)
+                seen = self._export.patience(look_again, file, path=file["relative_path"])
                 if seen is not None and (seen[1] != opened.etag or has_changed(file, seen[0])):
                     raise FileExpired(file["relative_path"], opened.etag)
             yield table

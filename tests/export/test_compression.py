@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import zipfile
+from contextlib import ExitStack
 
 import pyarrow as pa
 import pytest
 from export_files import as_parquet, gzipped, refusal, rows, tables, zipped, zstandard
+from fsspec.spec import AbstractBufferedFile, AbstractFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export import compression
+from ometria_source.export.patience import Patience, PatientStream
 from ometria_source.export.readers import read_tables
 
 CSV = b"a,b\n1,2\n"
@@ -113,10 +116,46 @@ def test_a_zip_that_cannot_be_read_is_refused():
         assert "zip" in str(refusal(data, "events.csv.zip", within=True))
 
 
-def test_a_zip_with_nothing_in_it_has_no_rows():
-    data = io.BytesIO()
-    zipfile.ZipFile(data, "w").close()
-    assert tables(data.getvalue(), "events.csv.zip") == []
+class BucketFile(AbstractBufferedFile):
+    """A file as fsspec opens it in a bucket: its own code says what a place before the beginning is."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        super().__init__(AbstractFileSystem(), "bucket/file", mode="rb", size=len(content))
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        return self._content[start:end]
+
+
+@pytest.fixture(params=["local", "bucket"])
+def opened(request, tmp_path):
+    """Open a file with this content as one of an export is opened."""
+    with ExitStack() as files:
+
+        def open_content(content: bytes) -> PatientStream:
+            if request.param == "bucket":
+                return PatientStream(BucketFile(content), Patience(0), "events.csv.zip")
+            (tmp_path / "file").write_bytes(content)
+            return PatientStream(files.enter_context((tmp_path / "file").open("rb")), Patience(0), "events.csv.zip")
+
+        yield open_content
+
+
+@pytest.mark.parametrize("path", ["events.csv.zip", "export.zip", "data.csv"])
+def test_a_zip_with_nothing_in_it_has_no_rows(opened, path):
+    sink = io.BytesIO()
+    zipfile.ZipFile(sink, "w").close()
+    for content in (sink.getvalue(), b""):
+        assert list(read_tables(path, opened(content))) == []
+
+
+@pytest.mark.parametrize("path", ["events.csv.zip", "data.csv"])
+@pytest.mark.parametrize("length", [4, 6, 20, 40, 90])
+def test_a_zip_that_was_cut_off_is_the_fault_of_the_file_and_not_of_its_bucket(opened, path, length):
+    whole = zipped(CSV, "events.csv")
+    assert length < len(whole)
+    with pytest.raises(UnreadableFileError, match=f"^{path}: is not a zip file, is damaged"):
+        list(read_tables(path, opened(whole[:length])))
 
 
 @pytest.mark.parametrize("file_format", ["csv", "tsv", "jsonl", "parquet", None])

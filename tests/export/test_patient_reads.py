@@ -6,6 +6,7 @@ import io
 import threading
 
 import pytest
+from aiohttp import ClientResponseError, RequestInfo
 from botocore.exceptions import (
     ClientError,
     ConnectTimeoutError,
@@ -13,10 +14,12 @@ from botocore.exceptions import (
     NoCredentialsError,
     ReadTimeoutError,
 )
+from multidict import CIMultiDict, CIMultiDictProxy
 from s3fs.errors import translate_boto_error
 from s3fs.utils import FileExpired
+from yarl import URL as YARL
 
-from ometria_source.exceptions import BucketError
+from ometria_source.exceptions import BucketError, UnreadableFileError
 from ometria_source.export.patience import Patience, PatientStream, bucket_error, end_all_patience, may_pass
 
 URL = "http://127.0.0.1:9/bucket?list-type=2&prefix=private"
@@ -26,6 +29,33 @@ def answered(status: int, code: str) -> Exception:
     """What s3fs raises for an answer."""
     answer = {"Error": {"Code": code, "Message": "private"}, "ResponseMetadata": {"HTTPStatusCode": status}}
     return translate_boto_error(ClientError(answer, "GetObject"))
+
+
+class AzureError(Exception):
+    """As azure-core's `HttpResponseError`."""
+
+    def __init__(self, status_code: int | None) -> None:
+        self.status_code = status_code
+        super().__init__(f"private {URL}&sig=private")
+
+
+class GoogleError(Exception):
+    """As gcsfs's `HttpError`."""
+
+    def __init__(self, code: object) -> None:
+        self.code = code
+        super().__init__(f"private {URL}&sig=private")
+
+
+def told_by_aiohttp(status: int) -> Exception:
+    request = RequestInfo(YARL(URL), "GET", CIMultiDictProxy(CIMultiDict()), YARL(URL))
+    return ClientResponseError(request, (), status=status, message="private")
+
+
+def caused_by(cause: Exception) -> Exception:
+    error = OSError("private")
+    error.__cause__ = cause
+    return error
 
 
 PASSING = [
@@ -39,6 +69,11 @@ PASSING = [
     ReadTimeoutError(endpoint_url=URL),
     ConnectionResetError(),
     TimeoutError(),
+    AzureError(503),
+    AzureError(429),
+    GoogleError(500),
+    told_by_aiohttp(502),
+    caused_by(AzureError(503)),
 ]
 LASTING = [
     (answered(403, "SignatureDoesNotMatch"), "secret key"),
@@ -52,7 +87,21 @@ LASTING = [
     (PermissionError("private"), "access is denied"),
     (NoCredentialsError(), "no credentials"),
     (IsADirectoryError("private"), "IsADirectoryError"),
+    (AzureError(403), "access is denied"),
+    (GoogleError(401), "access is denied"),
+    (told_by_aiohttp(403), "access is denied"),
+    (caused_by(AzureError(403)), "access is denied"),
+    (AzureError(409), "its store answers `409`"),
+    (AzureError(None), "AzureError"),
+    (GoogleError("503"), "GoogleError"),
+    (GoogleError(10054), "GoogleError"),  # no status of HTTP
+    (RuntimeError("private"), "RuntimeError"),
+    (EOFError("private"), "EOFError"),  # paramiko: the server hung up
 ]
+
+
+def name(case: object) -> str:
+    return type(case).__name__ if isinstance(case, Exception) else str(case)
 
 
 def failing(*errors: BaseException):
@@ -68,14 +117,14 @@ def failing(*errors: BaseException):
     return call, calls
 
 
-@pytest.mark.parametrize("error", PASSING, ids=repr)
+@pytest.mark.parametrize("error", PASSING, ids=name)
 def test_what_may_pass_is_tried_again(error):
     call, calls = failing(error)
     assert Patience(1)(call) == "done"
     assert len(calls) == 2
 
 
-@pytest.mark.parametrize("error", PASSING, ids=repr)
+@pytest.mark.parametrize("error", PASSING, ids=name)
 def test_what_does_not_pass_while_patience_lasts_becomes_a_sentence(error):
     call, calls = failing(error, error)
     with pytest.raises(BucketError) as raised:
@@ -86,7 +135,7 @@ def test_what_does_not_pass_while_patience_lasts_becomes_a_sentence(error):
     assert advice in str(raised.value)
 
 
-@pytest.mark.parametrize(("error", "words"), LASTING, ids=repr)
+@pytest.mark.parametrize(("error", "words"), LASTING, ids=name)
 def test_what_cannot_pass_is_said_at_once(error, words):
     assert not may_pass(error)
     said = str(bucket_error(error))
@@ -95,12 +144,43 @@ def test_what_cannot_pass_is_said_at_once(error, words):
     assert "private" not in said
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(), FileExpired("x.csv", "etag"), RuntimeError()], ids=repr)
+@pytest.mark.parametrize("error", [error for error, _ in LASTING if not isinstance(error, FileNotFoundError)], ids=name)
+def test_an_error_of_any_client_becomes_a_sentence_after_one_call(error):
+    call, calls = failing(error)
+    with pytest.raises(BucketError):
+        Patience(1)(call)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [FileNotFoundError(), FileExpired("x.csv", "etag"), UnreadableFileError("x.csv", "is bad")], ids=name
+)
 def test_what_is_no_fault_of_the_store_passes_through(error):
     call, calls = failing(error)
     with pytest.raises(type(error)):
         Patience(1)(call)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (AzureError(403), "access is denied"),
+        (answered(503, "SlowDown"), "its store answers `SlowDown`"),
+        (ValueError("private"), "ValueError"),  # of a listing it says that the URL's scheme is not known
+    ],
+    ids=name,
+)
+def test_what_a_bucket_says_of_one_file_names_the_file(error, words):
+    class Refused(io.BytesIO):
+        def read(self, *_):
+            raise error
+
+    with pytest.raises(BucketError) as raised:
+        PatientStream(Refused(), Patience(0), "2024/x.csv").read()
+    assert raised.value.path == "2024/x.csv"
+    assert str(raised.value).startswith(f"2024/x.csv of the export at `bucket_url` cannot be read: {words}")
+    assert "private" not in str(raised.value)
 
 
 def test_a_read_in_the_middle_of_a_file_is_repeated_from_where_it_was():
@@ -112,7 +192,7 @@ def test_a_read_in_the_middle_of_a_file_is_repeated_from_where_it_was():
                 raise faults.pop()
             return super().read(size)
 
-    stream = PatientStream(Interrupted(b"0123456789"), Patience(1))
+    stream = PatientStream(Interrupted(b"0123456789"), Patience(1), "x.csv")
     assert [stream.read(4), stream.read(4), stream.read(4), stream.read(4)] == [b"0123", b"4567", b"89", b""]
 
 

@@ -1,0 +1,69 @@
+"""What a bucket tells of a file that was listed before, whatever kind of store it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import fsspec
+import pytest
+from fsspec.implementations.local import LocalFileSystem
+
+from ometria_source.export.listing import bucket_listing, has_changed, list_files, look_again
+from ometria_source.export.patience import Patience
+
+
+@pytest.fixture(params=["file", "memory", "told by path alone"])
+def bucket_url(request, tmp_path, monkeypatch) -> Iterator[str]:
+    """An empty bucket."""
+    if request.param == "memory":
+        yield "memory://export"
+        fsspec.filesystem("memory").rm("/export", recursive=True)
+        return
+    if request.param == "told by path alone":
+        # as fsspec's `SFTPFileSystem` has it
+        info = LocalFileSystem.info
+
+        def info_of_path(self, path):
+            return info(self, path)
+
+        monkeypatch.setattr(LocalFileSystem, "info", info_of_path)
+    yield tmp_path.as_uri()
+
+
+@pytest.fixture
+def put(bucket_url):
+    """Write a file."""
+
+    def write(content: bytes) -> None:
+        with fsspec.open(f"{bucket_url}/x.csv", "wb") as file:
+            file.write(content)
+
+    return write
+
+
+@pytest.fixture
+def listed(bucket_url, put):
+    """A file as it was listed."""
+    put(b"a\n1\n")
+    (file,) = list_files(bucket_listing(bucket_url, None, "*.csv", "ometria"), Patience(0))
+    return file
+
+
+def test_a_file_that_stays_is_seen_as_it_was_listed(listed):
+    now, _ = look_again(listed)
+    assert not has_changed(listed, now)
+    assert now["relative_path"] == "x.csv"
+
+
+def test_a_file_that_was_replaced_is_seen_as_it_is_now(listed, put):
+    put(b"a\n1\n2\n")
+    now, _ = look_again(listed)
+    assert has_changed(listed, now)
+    assert now["size_in_bytes"] == 6
+    with now.open(compression="disable") as stream:
+        assert stream.read() == b"a\n1\n2\n"
+
+
+def test_a_file_that_is_gone_is_told(listed):
+    listed.fsspec.rm(listed["file_url"])
+    assert look_again(listed) is None
