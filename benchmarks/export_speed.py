@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,9 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from s3_servers import BUCKET, OWNER, REGION, client, seaweedfs
 
 OURS = "ometria_source"
+
+# dlt's settings that come with the project; all of dlt's loaders get them.
+SETTINGS = Path(__file__).parents[1] / ".dlt"
 PLACES = ("folder", "s3")
 KEYS = ("declared", "hash")
 MIB = 1 << 20
@@ -48,6 +52,7 @@ def run_loader(name: str, place: Place, has_key: bool) -> Figures:
     program = Path(__file__).with_name("event_loaders.py")
     command = [sys.executable, str(program), name, json.dumps(asdict(place)), json.dumps(has_key)]
     with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(SETTINGS, Path(folder) / SETTINGS.name, ignore=shutil.ignore_patterns("secrets.toml"))
         result = subprocess.run(  # noqa: S603  this benchmark's own program
             command, cwd=folder, capture_output=True, text=True, check=False
         )

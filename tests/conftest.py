@@ -18,6 +18,7 @@ from typing import Any
 import duckdb
 import pytest
 
+from ometria_source.export import compression, csv_reader
 from ometria_source.runner import main
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
 
@@ -73,6 +74,22 @@ def export(account: SimulatedAccount, tmp_path: Path, monkeypatch: pytest.Monkey
     account.write_export(folder)
     monkeypatch.setenv("SOURCES__OMETRIA__BUCKET_URL", folder.as_uri())
     return folder
+
+
+@pytest.fixture
+def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder for an export, and the setting that leads to it."""
+    folder = tmp_path / "bucket"
+    folder.mkdir()
+    monkeypatch.setenv("SOURCES__OMETRIA__BUCKET_URL", folder.as_uri())
+    return folder
+
+
+@pytest.fixture
+def small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A csv file of a few rows is read in several parts, as a large one is."""
+    monkeypatch.setattr(compression, "PIECE_BYTES", 100)
+    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 100)
 
 
 @dataclass

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from ometria_source.export import csv_reader
 from ometria_source.simulator import write_events
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
@@ -28,17 +27,12 @@ def break_file(path: Path, modified_at: datetime = NOW) -> None:
 
 
 @pytest.fixture
-def bucket(tmp_path, monkeypatch):
+def bucket(bucket, small_tables):
     """Fifty files, of which one is broken."""
-    folder = tmp_path / "bucket"
-    folder.mkdir()
-    monkeypatch.setenv("SOURCES__OMETRIA__BUCKET_URL", folder.as_uri())
-    # several tables a file
-    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 100)
     for number in range(FILES):
-        write_events(folder / f"{number:02}.csv", [event(number)], NOW)
-    break_file(folder / "07.csv")
-    return folder
+        write_events(bucket / f"{number:02}.csv", [event(number)], NOW)
+    break_file(bucket / "07.csv")
+    return bucket
 
 
 def ids(warehouse) -> set[str]:

@@ -20,14 +20,6 @@ def event(number: int, **cells: str | None) -> dict[str, str | None]:
     return {"event_id": f"e{number}", "event_type": "open", "profile_id": "007", **cells}
 
 
-@pytest.fixture
-def bucket(tmp_path, monkeypatch):
-    folder = tmp_path / "bucket"
-    folder.mkdir()
-    monkeypatch.setenv("SOURCES__OMETRIA__BUCKET_URL", folder.as_uri())
-    return folder
-
-
 def ids(warehouse) -> list[str]:
     return sorted(row["event_id"] for row in warehouse.rows("email_events"))
 

@@ -7,7 +7,6 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from ometria_source.export import csv_reader
 from ometria_source.simulator import write_events
 from ometria_source.tables import event_files
 
@@ -16,19 +15,16 @@ PATH = "a.csv"
 
 
 def events(kind: str, count: int = 40) -> list[dict[str, str | None]]:
-    return [{"event_id": f"{kind}{number:03}", "event_type": "open"} for number in range(count)]
+    """Rows that have the same `event_id` in each version of a file; forty are more than the system reads ahead."""
+    subject = "Back in stock: " * 20
+    return [{"event_id": f"e{number:03}", "event_type": kind, "subject": subject} for number in range(count)]
 
 
 @pytest.fixture
-def bucket(tmp_path, monkeypatch):
-    folder = tmp_path / "bucket"
-    folder.mkdir()
-    monkeypatch.setenv("SOURCES__OMETRIA__BUCKET_URL", folder.as_uri())
-    # several tables a file
-    monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 100)
-    write_events(folder / PATH, events("old"), NOW - timedelta(minutes=1))
-    write_events(folder / "other.csv", events("other", 3), NOW)
-    return folder
+def bucket(bucket, small_tables):
+    write_events(bucket / PATH, events("old"), NOW - timedelta(minutes=1))
+    write_events(bucket / "other.csv", [{"event_id": f"x{number}", "event_type": "other"} for number in range(3)], NOW)
+    return bucket
 
 
 @pytest.fixture
@@ -50,12 +46,20 @@ def meanwhile(monkeypatch) -> Callable[[Callable[[], object]], None]:
 
 
 def ids(warehouse, kind: str) -> set[str]:
-    return {row["event_id"] for row in warehouse.rows("email_events") if row["event_id"].startswith(kind)}
+    return {row["event_id"] for row in warehouse.rows("email_events") if row["event_type"] == kind}
 
 
+@pytest.mark.parametrize("key", ["", '["event_id"]'])
 @pytest.mark.parametrize("rows", [40, 60, 2])
-def test_a_file_that_is_replaced_while_it_is_read_is_read_again(bucket, load, warehouse, meanwhile, rows):
-    """By one that is as long, longer, or so short that the old one seems to be cut off."""
+def test_a_file_that_is_replaced_while_it_is_read_is_read_again(
+    bucket, load, warehouse, meanwhile, monkeypatch, rows, key
+):
+    """By one that is as long, longer, or so short that the old one seems to be cut off.
+
+    With a declared key its rows replace what was read of the old one.
+    """
+    if key:
+        monkeypatch.setenv("SOURCES__OMETRIA__EMAIL_EVENTS_KEY", key)
     new = iter([events("new", rows)])
 
     def replace() -> None:
@@ -69,7 +73,8 @@ def test_a_file_that_is_replaced_while_it_is_read_is_read_again(bucket, load, wa
     assert "2 files read" in result.out
     assert ids(warehouse, "new") == {event["event_id"] for event in events("new", rows)}
     assert len(ids(warehouse, "other")) == 3
-    assert {row["_file_modified_at"] for row in warehouse.rows("email_events") if row["event_id"][:3] == "new"} == {NOW}
+    assert not (key and ids(warehouse, "old") & ids(warehouse, "new"))
+    assert {row["_file_modified_at"] for row in warehouse.rows("email_events") if row["event_type"] == "new"} == {NOW}
     # and no more
     assert "2 known files not read again" in load().out
 

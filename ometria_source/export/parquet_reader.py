@@ -17,8 +17,13 @@ from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.canonical import MICROSECOND, canonical_text, json_field, json_text
 from ometria_source.export.watched import WatchedStream
 
-# Rows of one table, at most.
-BATCH_ROWS = 65_536
+# One table holds at most this much, and half of it where cells keep their length. Nothing in a file tells how long its
+# cells are: dictionaries and compression make megabytes of repeated text a few KiB. So batches begin small, and each
+# is as large as the one before suggests. Cells that are suddenly long cost the memory of one batch of them.
+TABLE_BYTES = 8 << 20
+BATCH_ROWS = 16_384
+FIRST_ROWS = 256
+MOST_GROWTH = 4
 
 # A compressed file has no random access, which parquet needs. Up to this size it is unpacked in memory, else on disk.
 SPOOL_BYTES = 32 << 20
@@ -45,9 +50,9 @@ def read_parquet(path: str, stream: BinaryIO) -> Iterator[pa.Table]:
         parquet = pq.ParquetFile(watched)
         _check_names(path, parquet.schema_arrow.names)
         empty = True
-        for batch in parquet.iter_batches(batch_size=BATCH_ROWS):
+        for table in _sized_tables(parquet):
             empty = False
-            yield _plain_table(batch)
+            yield table
         if empty:
             yield _plain_table(pa.RecordBatch.from_pylist([], schema=parquet.schema_arrow))
     except (pa.ArrowException, OSError, ValueError, NotImplementedError):
@@ -75,6 +80,27 @@ def _check_names(path: str, names: list[str]) -> None:
         raise UnreadableFileError(path, "a column has no name")
     if len(set(names)) < len(names):
         raise UnreadableFileError(path, "two columns have the same name")
+
+
+def _sized_tables(parquet: pq.ParquetFile) -> Iterator[pa.Table]:
+    rows = min(FIRST_ROWS, BATCH_ROWS)
+    for batch in parquet.iter_batches(batch_size=rows):
+        table = _plain_table(batch)
+        yield from _halves(table)
+        fitting = table.num_rows * TABLE_BYTES // 2 // max(table.nbytes, 1)
+        rows = max(1, min(fitting, rows * MOST_GROWTH, BATCH_ROWS))
+        # Arrow looks at it before each batch.
+        parquet.reader.set_batch_size(rows)
+
+
+def _halves(table: pa.Table) -> Iterator[pa.Table]:
+    """Cut a table into ones of at most `TABLE_BYTES`, or of a single row."""
+    if table.nbytes <= TABLE_BYTES or table.num_rows == 1:
+        yield table
+        return
+    middle = table.num_rows // 2
+    yield from _halves(table.slice(0, middle))
+    yield from _halves(table.slice(middle))
 
 
 def _plain_table(batch: pa.RecordBatch) -> pa.Table:

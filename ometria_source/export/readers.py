@@ -51,10 +51,10 @@ def read_tables(
         found: Called before the first table with what the file was found to be; for a zip, once for each file in it.
 
     Yields:
-        Tables of at most a few MiB of text each, rows in the file's order. Columns may differ between the tables of one
-        jsonl file, and between the files in a zip. Columns of JSON text are marked: `columns.json_columns` names them.
-        A file of zero bytes yields nothing in every format but parquet, and so does a zip without files; a header or a
-        schema without rows yields one table without rows.
+        Tables of at most a few MiB of text each, more only where a single row is longer; rows in the file's order.
+        Columns may differ between the tables of one jsonl file, and between the files in a zip. Columns of JSON text
+        are marked: `columns.json_columns` names them. A file of zero bytes yields nothing in every format but parquet,
+        and so does a zip without files; a header or a schema without rows yields one table without rows.
 
     Raises:
         UnreadableFileError: The file is not what its name or `file_format` says.

@@ -180,13 +180,12 @@ def _read(file: FileItemDict, file_format: str | None, patience: Patience) -> Fi
             if table.nbytes > room:
                 # at least one row: a file of giants still shows its columns
                 fits = min(fits, max(table.num_rows * room // table.nbytes, 0 if rows else 1))
-            if fits < table.num_rows:
-                is_whole = False
-                # copied, so that the rest of the table is let go of
-                table = table.slice(0, fits).take(pa.array(range(fits), pa.int64()))  # noqa: PLW2901
-            tables.append(table)
-            rows += table.num_rows
-            room -= min(room, table.nbytes)
+            is_whole = fits == table.num_rows
+            # copied, so that the rest of the table is let go of
+            kept = table if is_whole else table.take(pa.array(range(fits), pa.int64()))
+            tables.append(kept)
+            rows += fits
+            room -= min(room, kept.nbytes)
             if not is_whole:
                 break
     delimited = bool({format_.kind for format_ in found} & {"csv", "tsv"})

@@ -25,7 +25,7 @@ COLUMNS: TTableSchemaColumns = {
     "event_key": {
         "data_type": "text",
         "nullable": False,
-        "description": "SHA-256 of the columns in `email_events_key`, else of all cells of the row.",
+        "description": "Half of the SHA-256 of the columns in `email_events_key`, else of all cells.",
     },
     "_file_path": {"data_type": "text", "description": "The file that the row is from, relative to `bucket_url`."},
     "_file_modified_at": {
@@ -160,7 +160,9 @@ class EventRows:
         free = []
         for name in names:
             if self._normalize(name) in COLUMNS:
-                name = next(new for n in count(2) if self._normalize(new := f"{name}_{n}") not in taken)  # noqa: PLW2901
-                taken.add(self._normalize(name))
-            free.append(name)
+                numbered = (f"{name}_{number}" for number in count(2))
+                free.append(next(new for new in numbered if self._normalize(new) not in taken))
+                taken.add(self._normalize(free[-1]))
+            else:
+                free.append(name)
         return free

@@ -3,6 +3,7 @@
 # ruff: noqa: DTZ001 -- timestamps without a zone are what is tested
 from __future__ import annotations
 
+import io
 import sys
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -13,6 +14,8 @@ from export_files import as_parquet, gzipped, refusal, rows, table, tables
 
 from ometria_source.export import parquet_reader
 from ometria_source.export.canonical import canonical_text, json_columns
+from ometria_source.export.keys import row_keys
+from ometria_source.export.readers import read_tables
 
 PERSON = "ada@shop.test"
 UTC = pa.timestamp("us", tz="UTC")
@@ -124,6 +127,60 @@ def test_batches_hold_all_rows_in_order(monkeypatch):
     parts = tables(content, "events.parquet")
     assert max(part.num_rows for part in parts) <= 7
     assert [value for part in parts for value in part["a"].to_pylist()] == list(range(50))
+
+
+LONG = ["Invented/5.0 " * 300 + str(number) for number in range(20)] * 500
+
+
+@pytest.mark.parametrize(
+    ("array", "settings"),
+    [
+        (pa.array(LONG), {}),
+        (pa.array(LONG).cast(pa.large_string()), {}),
+        (pa.array(LONG).cast(pa.binary()), {}),
+        (pa.array(LONG).dictionary_encode(), {}),
+        (pa.array([[cell] for cell in LONG]), {}),
+        (pa.array([{"a": cell} for cell in LONG]), {}),
+        (pa.array(LONG), {"use_dictionary": False, "compression": "zstd"}),
+        (
+            pa.array(LONG),
+            {"use_dictionary": False, "compression": "none", "column_encoding": {"a": "DELTA_BYTE_ARRAY"}},
+        ),
+    ],
+    ids=["dictionary", "large", "binary", "dictionary type", "list", "struct", "compressed", "delta"],
+)
+def test_a_small_file_of_long_cells_takes_little_memory(array, settings):
+    """What its metadata tells of its size is without the repetitions: 40 MiB here."""
+    content = as_parquet(pa.table({"a": array, "b": list(range(len(array)))}), **settings)
+    assert len(content) < 1 << 20
+    before = pa.total_allocated_bytes()
+    found, largest, held = [], 0, 0
+    for part in read_tables("events.parquet", io.BytesIO(content)):
+        held = max(held, pa.total_allocated_bytes() - before)
+        largest = max(largest, part.nbytes)
+        found += part["b"].to_pylist()
+    assert found == list(range(len(array)))
+    assert largest <= 8 << 20
+    assert held < 24 << 20
+
+
+def test_cells_that_become_long_late_in_a_file_are_cut_into_tables_too():
+    """A cell, which cannot be cut, comes in a table of its own where it is too long to share one."""
+    texts = ["open"] * 50_000 + LONG[:5000] + ["x" * (9 << 20)] + ["click"] * 50_000
+    parts = tables(as_parquet(pa.table({"a": texts})), "events.parquet")
+    assert all(part.nbytes <= 8 << 20 or part.num_rows == 1 for part in parts)
+    assert [text for part in parts for text in part["a"].to_pylist()] == texts
+    # and large ones again
+    assert len(parts) < 60
+
+
+def test_a_key_does_not_depend_on_the_table_that_its_row_came_in(monkeypatch):
+    content = as_parquet(pa.table({"a": LONG[:100], "b": [None, 1] * 50, "c": [[number] for number in range(100)]}))
+    (whole,) = tables(content, "events.parquet")
+    monkeypatch.setattr(parquet_reader, "TABLE_BYTES", 20_000)
+    parts = tables(content, "events.parquet")
+    assert len(parts) > 10
+    assert [key for part in parts for key in row_keys(part, None).to_pylist()] == row_keys(whole, None).to_pylist()
 
 
 def test_a_file_without_rows_gives_no_rows():

@@ -36,14 +36,14 @@ def key_of(cells):
 @pytest.mark.parametrize(
     ("cells", "expected"),
     [
-        ({"event_id": "e-1"}, "d3d4cb2b7b9653ced1584e97b6da5898690b980976b5ee11f186bb0db66b8228"),
+        ({"event_id": "e-1"}, "d3d4cb2b7b9653ced1584e97b6da5898"),
         (
             {"email": "ada@shop.test", "type": "open", "at": "2024-02-03T04:05:06Z"},
-            "77fd91914e3c3c6877593eb5e285e9d5ff986042c8965e66fbf79d8ed863321b",
+            "77fd91914e3c3c6877593eb5e285e9d5",
         ),
-        ({"a": ""}, "c4855ea937d9bc672a18f1a2318fd6dc7dd449d0dd34f06cea68e8f1a5d0ae34"),
-        ({"a": None}, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),
-        ({"n": 1.5, "ok": True, "name": "日本"}, "2ee558d83c4e73dcb48ccdd36136e40f7d18c3be23c882cb86d456b8f720a9df"),
+        ({"a": ""}, "c4855ea937d9bc672a18f1a2318fd6dc"),
+        ({"a": None}, "e3b0c44298fc1c149afbf4c8996fb924"),
+        ({"n": 1.5, "ok": True, "name": "日本"}, "2ee558d83c4e73dcb48ccdd36136e40f"),
     ],
 )
 def test_keys_never_change(cells, expected):
@@ -54,7 +54,7 @@ def test_keys_never_change(cells, expected):
 def test_a_key_is_the_hash_of_names_and_values_with_their_lengths():
     """As README and warehouse SQL may rebuild it."""
     form = "5:email13:ada@shop.test4:name5:Adaé"
-    expected = hashlib.sha256(form.encode()).hexdigest()
+    expected = hashlib.sha256(form.encode()).hexdigest()[:32]
     assert key(name="Adaé", email="ada@shop.test", note=None) == expected
 
 
@@ -159,7 +159,7 @@ def test_equal_rows_have_equal_keys():
 
 
 def test_rows_without_any_value_have_the_key_of_nothing():
-    empty = hashlib.sha256(b"").hexdigest()
+    empty = hashlib.sha256(b"").hexdigest()[:32]
     for column in (pa.nulls(2), pa.nulls(2, pa.string()), pa.nulls(2, pa.int64()), pa.nulls(2, pa.float64())):
         assert row_keys(pa.table({"a": column, "b": pa.nulls(2)})).to_pylist() == [empty] * 2
     for values in ([None, "x"], ["x", None], [None, "x", None], [None, ""]):
