@@ -171,13 +171,13 @@ LOADERS: dict[str, Callable[[Place, bool, Figures], None]] = {
 def _hash_in_sql(names: list[str]) -> str:
     """All cells of a row, each behind its name and its length; null is left out."""
     cells = ", ".join(f"'{len(name)}:{name}' || strlen({name}) || ':' || {name}" for name in names)
-    return f"sha256(concat({cells}))"
+    return f"left(sha256(concat({cells})), 32)"
 
 
 def _with_hash(row: dict[str, Any]) -> dict[str, Any]:
     """A row with a hash over its cells; null is left out."""
     cells = json.dumps({name: cell for name, cell in row.items() if isinstance(cell, str)}, sort_keys=True)
-    return {**row, "event_key": hashlib.sha256(cells.encode()).hexdigest()}
+    return {**row, "event_key": hashlib.sha256(cells.encode()).hexdigest()[:32]}
 
 
 def _files(place: Place) -> DltResource:

@@ -118,9 +118,10 @@ def ometria_source(
     _check_choice("on_bad_file", on_bad_file, ON_BAD_FILE)
     if file_format is not None:
         _check_choice("file_format", file_format, FILE_FORMATS)
+    normalize = dlt.current.source_schema().naming.normalize_path
     for name, kind in (email_events_columns or {}).items():
         _check_choice("email_events_columns", kind, COLUMN_TYPES)
-        if name in EVENT_COLUMNS:
+        if normalize(name) in EVENT_COLUMNS:
             raise InvalidSettingError("email_events_columns", f"must not name `{name}`, which the table has by itself.")
     account = Account(base_url, api_key, requests_per_second, patience_minutes)
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None

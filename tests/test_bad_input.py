@@ -62,6 +62,7 @@ def test_a_key_that_is_given_as_a_flag_is_not_repeated(run, flags):
         ("file_format", "xlsx"),
         ("email_events_columns", '{"at": "datetime"}'),
         ("email_events_columns", '{"_file_modified_at": "text"}'),
+        ("email_events_columns", '{"Event Key": "bigint"}'),
         ("base_url", "http://api.shop.test/v2"),
         ("base_url", "api.ometria.com"),
         ("end_date", "1999-01-01T00:00:00Z"),

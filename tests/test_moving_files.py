@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
@@ -160,3 +161,25 @@ def test_the_new_version_wins_under_a_declared_key_whatever_its_time(
     assert "a.csv was replaced while it was read" in load().out
     assert [row["event_type"] for row in warehouse.rows("email_events") if row["event_id"][0] == "e"] == ["new"] * 41
     assert "2 known files not read again" in load().out
+
+
+def test_a_broken_late_file_that_is_replaced_while_it_is_looked_at_is_not_skipped(
+    bucket, load, warehouse, meanwhile, monkeypatch
+):
+    monkeypatch.setenv("SOURCES__OMETRIA__ON_BAD_FILE", "skip")
+    monkeypatch.setenv("SOURCES__OMETRIA__EMAIL_EVENTS_KEY", '["event_id"]')
+    (bucket / PATH).unlink()
+    load()
+    write_events(bucket / PATH, events("old"), NOW - timedelta(hours=1))
+    with (bucket / PATH).open("a") as file:
+        file.write("a,record,of,too,many,cells\n")
+    os.utime(bucket / PATH, (NOW.timestamp() - 3600,) * 2)
+    mended = iter([events("new")])
+
+    def replace() -> None:
+        for content in mended:
+            write_events(bucket / PATH, content, NOW - timedelta(minutes=1))
+
+    meanwhile(replace)
+    assert "skipped" not in load().out
+    assert len(ids(warehouse, "new")) == 40

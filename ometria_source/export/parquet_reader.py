@@ -55,6 +55,9 @@ def read_parquet(path: str, stream: BinaryIO) -> Iterator[pa.Table]:
             yield table
         if empty:
             yield _plain_table(pa.RecordBatch.from_pylist([], schema=parquet.schema_arrow))
+    except MemoryError:
+        # Arrow's is an ArrowException too, and says nothing of the file
+        raise
     except (pa.ArrowException, OSError, ValueError, NotImplementedError):
         # Arrow's error may quote values: nothing is raised from here.
         pass

@@ -99,7 +99,7 @@ class Patience:
         """
         try:
             return self._retrying(call, *arguments)
-        except (FileNotFoundError, FileExpired, OmetriaError):
+        except (FileNotFoundError, FileExpired, OmetriaError, MemoryError):
             raise
         # each store's client has errors of its own, whose text is not for a log
         except Exception as error:

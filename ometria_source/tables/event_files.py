@@ -169,7 +169,7 @@ class EventFiles:
         if newer := self._metrics.get("files_after_window"):
             log.warning(
                 "email_events: %d files are newer than this backfill. Where they were loaded before it, it puts older "
-                "rows of the same `email_events_key` in the place of theirs: load windows from old to new",
+                "rows of the same `email_events_key` in the place of theirs: load all windows from old to new",
                 newer,
             )
 
@@ -192,12 +192,16 @@ class EventFiles:
 
     def _is_readable(self, file: FileItemDict) -> bool:
         """Whether the rows of a file can be read now; if not, the file is skipped."""
+        attempt = _Attempt()
         try:
             with open_file(file, self._export.patience) as opened:
+                attempt.etag = opened.etag
                 self._rows.check(file["relative_path"], self._tables(file, opened))
         except UnreadableFileError as error:
-            self._skip(error)
-            return False
+            seen = self._export.patience(look_again, file, path=file["relative_path"])
+            if seen is not None and attempt.is_still(file, *seen):
+                self._skip(error)
+                return False
         except (FileNotFoundError, FileExpired):
             log.info("email_events: %s changed while it was looked at", file["relative_path"])
         return True

@@ -215,3 +215,8 @@ def test_all_who_wait_are_let_go_when_a_run_is_interrupted():
     end_all_patience()
     thread.join(10)
     assert len(said) == 1
+
+
+def test_a_lack_of_memory_is_not_the_stores_fault():
+    with pytest.raises(MemoryError):
+        Patience(0)(failing(MemoryError())[0])
