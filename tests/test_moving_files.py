@@ -170,9 +170,9 @@ def test_a_broken_late_file_that_is_replaced_while_it_is_looked_at_is_not_skippe
     monkeypatch.setenv("SOURCES__OMETRIA__EMAIL_EVENTS_KEY", '["event_id"]')
     (bucket / PATH).unlink()
     load()
-    write_events(bucket / PATH, events("old"), NOW - timedelta(hours=1))
-    with (bucket / PATH).open("a") as file:
-        file.write("a,record,of,too,many,cells\n")
+    # one row a part, of which the second is wrong
+    long = "x" * 250
+    (bucket / PATH).write_text(f"event_id,event_type,subject\ne000,old,{long}\ntoo,many,cells,{long}\n")
     os.utime(bucket / PATH, (NOW.timestamp() - 3600,) * 2)
     mended = iter([events("new")])
 
