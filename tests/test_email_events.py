@@ -66,7 +66,6 @@ def test_each_row_tells_its_file_and_place(bucket, load, warehouse):
         ("open/a.csv", 2, "e2"),
     ]
     assert {row["_file_modified_at"] for row in rows} == {NOW - timedelta(hours=5)}
-    assert {row["_cursor"] for row in rows} == {NOW - timedelta(hours=5)}
 
 
 def test_late_same_second_and_rewritten_files_are_read_and_unchanged_ones_are_not(bucket, load, warehouse):

@@ -98,6 +98,6 @@ def test_types_are_declared_where_files_do_not_give_them_and_ids_that_join_becom
         column("Sent At", "timestamp"),
         column("sent_at", "timestamp"),
         column("Event Key", "bigint"),
-        column("_cursor", "bigint"),
+        column("_row_number", "bigint"),
     ]
     assert declarable_types(columns) == {"at": "timestamp", "profile_id": "text", "count": "double", "mixed": "text"}

@@ -58,7 +58,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error, MISCONFIGURED, verbose)
     except KeyboardInterrupt:
         end_all_patience()
-        sys.unraisablehook = _pass_over_readers
         print("Interrupted. What was loaded before stays; the next run reads the rest again.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  the last resort of a program
@@ -133,12 +132,6 @@ def _set_up_logging(verbose: bool) -> None:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         logger.addHandler(handler)
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
-
-
-def _pass_over_readers(unraisable: "sys.UnraisableHookArgs") -> None:
-    """Leave out the traceback that Python prints for each reader that dlt lets go of while its thread still reads."""
-    if not isinstance(unraisable.exc_value, ValueError):
-        sys.__unraisablehook__(unraisable)
 
 
 def _fail(error: BaseException, status: int, verbose: bool) -> int:

@@ -15,12 +15,13 @@ from typing import cast
 
 import dlt
 from dlt.common.data_types import TDataType
-from dlt.common.storages.fsspec_filesystem import FileItemDict
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
+from ometria_source.export.parallel import in_parallel
+from ometria_source.export.row_groups import row_groups
 from ometria_source.tables.event_files import FIRST_FILE, EventFiles, Export
-from ometria_source.tables.event_rows import COLUMNS, TABLE
+from ometria_source.tables.event_rows import COLUMNS, TABLE, with_hints
 
 SECONDS_A_DAY = 24 * 60 * 60
 
@@ -41,41 +42,23 @@ def email_events_resource(
     for name, data_type in export.columns.items():
         columns[name] = {"data_type": cast(TDataType, data_type)}
 
-    @dlt.resource(name="email_event_listing", selected=False)
-    def listing() -> Iterator[TDataItems]:
-        reading.start()
-        yield from reading.files()
-
-    # A hint, not an argument with a default: dlt binds that anew for each file, to start from the newest file seen
-    # so far in the same run, so that older files read after it would be dropped.
     cursor: dlt.sources.incremental[datetime] = dlt.sources.incremental(
-        "_cursor",
+        "_file_modified_at",
         initial_value=(start_date if end_date else None) or FIRST_FILE,
         end_value=end_date,
         lag=file_lag_days * SECONDS_A_DAY,
         primary_key=(),
-        on_cursor_value_missing="include",
     )
 
-    @dlt.transformer(
-        data_from=listing,
-        name=TABLE,
-        primary_key="event_key",
-        write_disposition="merge",
-        columns=columns,
-        parallelized=True,
-    )
-    def email_events(files: list[FileItemDict]) -> Iterator[TDataItems]:
+    @dlt.resource(name=TABLE, primary_key="event_key", write_disposition="merge", columns=columns, incremental=cursor)
+    def email_events() -> Iterator[TDataItems]:
         """Events of e-mails that Ometria sent: what a row is depends on the account's export.
 
         The cursor is on the files' modification time. It reaches back `file_lag_days` on every run, because a file can
         appear late; files that were read are known by the manifest.
 
-        Args:
-            files: Files of the export, one at a time, read in parallel.
-
         Yields:
-            Arrow tables of one file each.
+            Arrow tables; None while none is ready.
 
         Raises:
             MissingSettingError: `bucket_url` is not configured.
@@ -83,10 +66,10 @@ def email_events_resource(
             NoFilesError: No file matches, on a first run.
             UnreadableFileError: A file is not what it should be. No event of this run is loaded.
         """
-        for file in files:
-            yield from reading.read(file)
+        reading.start()
+        for table in row_groups(in_parallel(reading.files(), reading.read)):
+            yield None if table is None else with_hints(table)
 
-    email_events.apply_hints(incremental=cursor)
     return email_events
 
 

@@ -17,7 +17,6 @@ from typing import cast
 import dlt
 import pyarrow as pa
 from dlt.common.storages.fsspec_filesystem import FileItemDict
-from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 from s3fs.utils import FileExpired
 
@@ -105,11 +104,14 @@ class EventFiles:
     def start(self) -> None:
         """Begin a run: a source object may be used for several."""
         self._now = datetime.now(timezone.utc)
-        self._rows = EventRows(self._export.key, self._export.columns, dlt.current.source_schema(), self._now)
+        self._rows = EventRows(self._export.key, self._export.columns, dlt.current.source_schema())
         resource = dlt.current.source().resources[TABLE]
-        cursor = cast(dlt.sources.incremental[datetime], resource.incremental)
-        self._start, self._end = cast(datetime, cursor.start_value), cursor.end_value
-        self._lag = timedelta(seconds=cast(float, cursor.lag))
+        self._cursor = cast(dlt.sources.incremental[datetime], resource.incremental)
+        self._newest = cast(datetime, self._cursor.get_state()["last_value"])
+        # from here on it moves by files, for dlt would compare and copy every row
+        self._cursor.advance(self._newest)
+        self._start, self._end = cast(datetime, self._cursor.start_value), self._cursor.end_value
+        self._lag = timedelta(seconds=cast(float, self._cursor.lag))
         state = dlt.current.resource_state(TABLE)
         self._is_first_run = "manifest" not in state
         self._manifest = None
@@ -120,7 +122,7 @@ class EventFiles:
         self._metrics.clear()
         self._metrics.update(dict.fromkeys((ROWS_READ, "files_read", "files_known", "files_before_window"), 0))
 
-    def files(self) -> Iterator[list[FileItemDict]]:
+    def files(self) -> list[FileItemDict]:
         """The files to read.
 
         Raises:
@@ -134,8 +136,7 @@ class EventFiles:
                 new, again = self._with_newer(new, known)
         self._count("files_known", len(known) - len(again))
         self._count("files_read_again", len(again))
-        for file in new + again:
-            yield [file]
+        return new + again
 
     def _new_and_known(self) -> tuple[list[FileItemDict], list[FileItemDict]]:
         """The files of the window: those that no run has read, and the others."""
@@ -206,7 +207,7 @@ class EventFiles:
             log.info("email_events: %s changed while it was looked at", file["relative_path"])
         return True
 
-    def read(self, file: FileItemDict) -> Iterator[TDataItems]:
+    def read(self, file: FileItemDict) -> Iterator[pa.Table]:
         """The rows of a file.
 
         Raises:
@@ -229,7 +230,7 @@ class EventFiles:
             modified_at = max(file["modification_date"], modified_at + timedelta(microseconds=1))
         raise UnreadableFileError(path, "was replaced again and again while it was read")
 
-    def _try(self, file: FileItemDict, modified_at: datetime) -> Generator[TDataItems, None, _Attempt]:
+    def _try(self, file: FileItemDict, modified_at: datetime) -> Generator[pa.Table, None, _Attempt]:
         attempt = _Attempt()
         try:
             with open_file(file, self._export.patience) as opened:
@@ -240,7 +241,7 @@ class EventFiles:
                     opened.stream.seek(0)
                 attempt.has_rows_out = True
                 rows = yield from self._rows.make(file["relative_path"], self._tables(file, opened), modified_at)
-                self._note_rows(rows, modified_at)
+                self._note_rows(rows, file["modification_date"])
         except (FileNotFoundError, FileExpired, UnreadableFileError) as error:
             attempt.failure = error
         return attempt
@@ -262,6 +263,8 @@ class EventFiles:
         self._count(ROWS_READ, rows)
         if self._manifest is not None and rows and modified_at <= self._now:
             with self._lock:
+                self._newest = max(self._newest, modified_at)
+                self._cursor.advance(self._newest)
                 self._manifest.forget_before(modified_at - self._lag)
 
     def _conclude(self, file: FileItemDict, attempt: _Attempt) -> None:

@@ -34,13 +34,15 @@ COLUMNS: TTableSchemaColumns = {
         "description": "When that file was last modified (UTC). The newest file wins.",
     },
     "_row_number": {"data_type": "bigint", "description": "The row's place in that file; the first data row is 1."},
-    "_cursor": {
-        "data_type": "timestamp",
-        "description": "`_file_modified_at` where it may move the incremental cursor; null for a time in the future.",
-    },
 }
 
 _INSTANT = pa.timestamp("us", tz="UTC")
+
+
+def with_hints(table: pa.Table) -> TDataItems:
+    """A table as dlt takes it: with a hint of which columns hold JSON."""
+    hints: TTableSchemaColumns = {name: {"data_type": "json"} for name in json_columns(table)}
+    return dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
 
 
 class EventRows:
@@ -50,17 +52,15 @@ class EventRows:
         key: The columns that identify an event; None: all cells of a row do.
         declared: Data type (dlt's names) by column, as the user declared it.
         schema: Of the source: names columns, and knows what the destination's table has.
-        now: A file that was modified later has its time in the future.
     """
 
-    def __init__(self, key: Sequence[str] | None, declared: Mapping[str, str], schema: Schema, now: datetime) -> None:
+    def __init__(self, key: Sequence[str] | None, declared: Mapping[str, str], schema: Schema) -> None:
         known = schema.tables.get(TABLE, {}).get("columns", {})
         types = {name: str(column["data_type"]) for name, column in known.items() if "data_type" in column}
         self._key = key
         self._declared = declared
         self._normalize = schema.naming.normalize_path
         self._types = ColumnTypes(types, self._normalize)
-        self._now = now
 
     def check(self, path: str, tables: Iterable[pa.Table]) -> None:
         """Find what is wrong with the rows of a file.
@@ -76,7 +76,7 @@ class EventRows:
         for _ in self._typed(path, tables):
             pass
 
-    def make(self, path: str, tables: Iterable[pa.Table], modified_at: datetime) -> Generator[TDataItems, None, int]:
+    def make(self, path: str, tables: Iterable[pa.Table], modified_at: datetime) -> Generator[pa.Table, None, int]:
         """Make rows of `email_events` of a file.
 
         Args:
@@ -140,19 +140,17 @@ class EventRows:
 
     def _with_lineage(
         self, table: pa.Table, path: str, modified_at: datetime, rows_before: int, keys: pa.Array
-    ) -> TDataItems:
+    ) -> pa.Table:
         rows = len(keys)
-        hints: TTableSchemaColumns = {name: {"data_type": "json"} for name in json_columns(table)}
         # the key is never null, and a field that could be would make dlt warn for each table
         table = table.append_column(pa.field("event_key", pa.string(), nullable=False), keys)
         for name, values in {
             "_file_path": pa.repeat(pa.scalar(path, pa.string()), rows),
             "_file_modified_at": pa.repeat(pa.scalar(modified_at, _INSTANT), rows),
             "_row_number": pa.array(range(rows_before + 1, rows_before + rows + 1), pa.int64()),
-            "_cursor": pa.repeat(pa.scalar(modified_at if modified_at <= self._now else None, _INSTANT), rows),
         }.items():
             table = table.append_column(name, values)
-        return dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
+        return table
 
     def _free_names(self, names: Sequence[str]) -> list[str]:
         """Names for the columns of a file of which none is one of ours."""
