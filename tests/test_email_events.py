@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import threading
 from datetime import datetime, timedelta, timezone
 
 import dlt
 import pytest
 import truth
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ometria_source import ometria_source
-from ometria_source.export import jsonl_reader
+from ometria_source.export import jsonl_reader, parallel
 from ometria_source.simulator import write_events
+from ometria_source.tables import event_files
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
 
@@ -25,13 +28,58 @@ def ids(warehouse) -> list[str]:
 
 
 def test_older_files_survive_when_the_newest_is_read_first(bucket, load, warehouse, monkeypatch):
-    """dlt binds an incremental argument of a transformer anew for each file; the cursor must not move within a run."""
-    monkeypatch.setenv("EXTRACT__WORKERS", "1")
+    """The cursor must not move within a run."""
+    monkeypatch.setattr(parallel, "MOST_READERS", 1)
     write_events(bucket / "a.csv", [event(1)], NOW)
     for number in range(2, 12):
         write_events(bucket / f"b{number}.csv", [event(number)], NOW - timedelta(days=3 * number))
     load()
     assert len(ids(warehouse)) == 11
+
+
+@pytest.mark.parametrize("limit", [0, 1, 2, 1000])
+def test_a_run_with_a_limit_keeps_no_row_from_the_next_one(bucket, load, warehouse, limit):
+    for number in range(3):
+        # other columns each, so that they come in tables of their own
+        write_events(bucket / f"{number}.csv", [event(number, **{f"c{number}": "x"})], NOW - timedelta(days=9 * number))
+    pipeline = dlt.pipeline("ometria_pipeline", destination="duckdb", dataset_name="ometria")
+    pipeline.run(ometria_source().with_resources("email_events").add_limit(limit), loader_file_format="parquet")
+    load()
+    assert ids(warehouse) == ["e0", "e1", "e2"]
+
+
+def test_a_reader_of_a_failed_run_leaves_the_next_run_of_the_same_source_alone(bucket, warehouse, monkeypatch):
+    write_events(bucket / "good.csv", [event(1)], NOW)
+    (bucket / "bad.csv").write_text("event_id,event_type\ne2\n")
+    monkeypatch.setattr(parallel, "LAST_SECONDS", 0.0)
+    first_has_failed, first_has_concluded = threading.Event(), threading.Event()
+    look_again = event_files.look_again
+
+    def slow(file, *arguments):
+        if file["relative_path"] == "good.csv" and not first_has_failed.is_set():
+            first_has_failed.wait(30)
+            first_has_concluded.set()
+        return look_again(file, *arguments)
+
+    monkeypatch.setattr(event_files, "look_again", slow)
+    source = ometria_source().with_resources("email_events")
+    pipeline = dlt.pipeline("ometria_pipeline", destination="duckdb", dataset_name="ometria")
+    with pytest.raises(PipelineStepFailed):
+        pipeline.run(source)
+    write_events(bucket / "bad.csv", [event(2)], NOW)
+    list_files = event_files.list_files
+
+    def list_late(*arguments):
+        first_has_failed.set()
+        assert first_has_concluded.wait(30)
+        for thread in threading.enumerate():
+            if thread.name.startswith("ometria-export"):
+                thread.join(30)
+        return list_files(*arguments)
+
+    monkeypatch.setattr(event_files, "list_files", list_late)
+    pipeline.run(source, loader_file_format="parquet")
+    assert ids(warehouse) == ["e1", "e2"]
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "a.tsv", "a.tsv.gz", "a.jsonl", "a.jsonl.gz", "a.parquet"])

@@ -1,17 +1,16 @@
 """The bytes of a file, decompressed, a bounded piece at a time.
 
 Inflating here, rather than through `gzip` or Arrow, keeps two things apart that both raise OSError there: a damaged
-file (an `UnreadableFileError`) and a bucket that fails while it is read (its own error, left as it is). ISA-L inflates
-in half of zlib's time.
+file (an `UnreadableFileError`) and a bucket that fails while it is read (its own error, left as it is). It is as fast:
+all of them spend their time in the same libraries.
 """
 
 from __future__ import annotations
 
 import sys
+import zlib
 from collections.abc import Iterator
 from typing import BinaryIO, Literal
-
-from isal import isal_zlib
 
 from ometria_source.exceptions import UnreadableFileError
 
@@ -63,17 +62,17 @@ def _gunzip(path: str, stored: Iterator[bytes]) -> Iterator[bytes]:
                 rest = rest if first_member else rest.lstrip(b"\0")
                 if not rest:
                     break
-                inflater = isal_zlib.decompressobj(_GZIP_WINDOW)
+                inflater = zlib.decompressobj(_GZIP_WINDOW)
             full = True
             while full or rest:
                 try:
                     text = inflater.decompress(rest, PIECE_BYTES)
-                except isal_zlib.error:  # type: ignore[misc]  # its stubs say that the class is an instance
+                except zlib.error:
                     problem = "is not gzip, or is damaged" if first_member else "holds damaged gzip data"
                     raise UnreadableFileError(path, problem) from None
                 if text:
                     yield text
-                # A full piece may leave output inside the inflater even when all input is used.
+                # A full piece may leave output inside zlib even when all input is used.
                 full = len(text) == PIECE_BYTES
                 rest = inflater.unconsumed_tail
                 if inflater.eof:

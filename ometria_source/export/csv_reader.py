@@ -25,8 +25,8 @@ from ometria_source.export.csv_syntax import (
     unquoted,
 )
 
-# Bytes parsed at a time. One block is one table, which costs dlt some 10 ms whatever its size, and stays in memory
-# until it is written: half of this is slower, and more is no faster.
+# Bytes parsed at a time. One block is one table, which stays in memory until it is written: half of this is slower, and
+# more is no faster.
 BLOCK_BYTES = 8 << 20
 
 # The longest record: far beyond any event (warehouses end at 16 MiB a cell or well below), so a longer one is a quote

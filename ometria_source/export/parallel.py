@@ -8,7 +8,8 @@ waits to be written.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from queue import Empty, SimpleQueue
@@ -23,6 +24,10 @@ MOST_READERS = 5
 # Results that may wait to be taken, beside the one that each thread is at.
 MOST_WAITING = 5
 
+# Seconds in which readers may come to the end of their table when nobody wants it any more, as dlt gives its own. A
+# thread that is inside Arrow when the program ends can bring it down.
+LAST_SECONDS = 2.0
+
 
 @dataclass(frozen=True)
 class _End:
@@ -31,7 +36,9 @@ class _End:
     failure: BaseException | None = None
 
 
-def in_parallel(items: Sequence[Item], work: Callable[[Item], Iterator[Result]]) -> Iterator[Result | None]:
+def in_parallel(
+    items: Sequence[Item], work: Callable[[Item], Iterator[Result]]
+) -> Generator[Result | None, None, None]:
     """Work on several items at a time, in threads.
 
     Args:
@@ -43,7 +50,8 @@ def in_parallel(items: Sequence[Item], work: Callable[[Item], Iterator[Result]])
         that another resource may have its turn.
 
     Raises:
-        BaseException: What `work` raises, at once; the other threads end when they have their next result.
+        BaseException: What `work` raises, after the results that were ready before; the other threads end when they
+            have their next one.
     """
     readers = _Readers(items, work)
     try:
@@ -61,9 +69,13 @@ class _Readers(Generic[Item, Result]):
         self._places = threading.Semaphore(MOST_WAITING)
         self._stopped = threading.Event()
         self._running = min(MOST_READERS, len(items))
-        for number in range(self._running):
-            # a daemon: the end of the program does not wait for a bucket that gives no answer
-            threading.Thread(target=self._run, name=f"ometria-export-{number}", daemon=True).start()
+        # daemons: the end of the program does not wait for a bucket that gives no answer
+        self._threads = [
+            threading.Thread(target=self._run, name=f"ometria-export-{number}", daemon=True)
+            for number in range(self._running)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def results(self) -> Iterator[Result | None]:
         while self._running:
@@ -82,8 +94,10 @@ class _Readers(Generic[Item, Result]):
 
     def stop(self) -> None:
         self._stopped.set()
-        for _ in range(MOST_READERS):
-            self._places.release()
+        self._places.release(MOST_READERS)
+        end = time.monotonic() + LAST_SECONDS
+        for thread in self._threads:
+            thread.join(max(0.0, end - time.monotonic()))
 
     def _run(self) -> None:
         failure = None

@@ -110,8 +110,7 @@ class Patience:
         self._is_over.set()
 
 
-# All there are in this process: dlt reads files in threads of its own, which it leaves to themselves when a run is
-# interrupted, and Python does not end before they do.
+# All there are in this process: files are read in threads, which are left to themselves when a run is interrupted.
 _PATIENCES: weakref.WeakSet[Patience] = weakref.WeakSet()
 
 

@@ -10,6 +10,7 @@ a file, so it is a property of the file that is read, not of its rows.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime
 from typing import cast
 
@@ -37,7 +38,6 @@ def email_events_resource(
         end_date: The instant after the last one. With it this is a backfill, which leaves cursor and manifest alone.
         file_lag_days: How long a file may take to appear after its modification time.
     """
-    reading = EventFiles(export, start_date)
     columns = dict(COLUMNS)
     for name, data_type in export.columns.items():
         columns[name] = {"data_type": cast(TDataType, data_type)}
@@ -66,9 +66,12 @@ def email_events_resource(
             NoFilesError: No file matches, on a first run.
             UnreadableFileError: A file is not what it should be. No event of this run is loaded.
         """
-        reading.start()
-        for table in row_groups(in_parallel(reading.files(), reading.read)):
-            yield None if table is None else with_hints(table)
+        # one for each run: a reader of an earlier one may still be at it
+        reading = EventFiles(export, start_date)
+        with closing(in_parallel(reading.files(), reading.read)) as tables:
+            for table in row_groups(tables):
+                yield None if table is None else with_hints(table)
+        reading.note_files()
 
     return email_events
 

@@ -46,6 +46,7 @@ class _Attempt:
     etag: str | None = None
     failure: FileNotFoundError | FileExpired | UnreadableFileError | None = None
     has_rows_out: bool = False
+    rows: int = 0
 
     def is_still(self, file: FileItemDict, now: FileItemDict, now_etag: str | None) -> bool:
         """Whether the file is the one that was read."""
@@ -89,7 +90,7 @@ class Export:
 
 
 class EventFiles:
-    """What the files of one run share. Files are read in parallel.
+    """The files of one run, which are read in parallel.
 
     Args:
         export: Where the files are and how to read them.
@@ -100,16 +101,13 @@ class EventFiles:
         self._export = export
         self._start_date = start_date
         self._lock = threading.Lock()
-
-    def start(self) -> None:
-        """Begin a run: a source object may be used for several."""
+        self._read: list[tuple[FileItemDict, int]] = []
         self._now = datetime.now(timezone.utc)
         self._rows = EventRows(self._export.key, self._export.columns, dlt.current.source_schema())
         resource = dlt.current.source().resources[TABLE]
         self._cursor = cast(dlt.sources.incremental[datetime], resource.incremental)
-        self._newest = cast(datetime, self._cursor.get_state()["last_value"])
-        # from here on it moves by files, for dlt would compare and copy every row
-        self._cursor.advance(self._newest)
+        # dlt would compare and copy every row; `note_files` moves it by files
+        self._cursor.advance(self._newest())
         self._start, self._end = cast(datetime, self._cursor.start_value), self._cursor.end_value
         self._lag = timedelta(seconds=cast(float, self._cursor.lag))
         state = dlt.current.resource_state(TABLE)
@@ -241,10 +239,28 @@ class EventFiles:
                     opened.stream.seek(0)
                 attempt.has_rows_out = True
                 rows = yield from self._rows.make(file["relative_path"], self._tables(file, opened), modified_at)
-                self._note_rows(rows, file["modification_date"])
+                attempt.rows = rows
+                self._count(ROWS_READ, rows)
         except (FileNotFoundError, FileExpired, UnreadableFileError) as error:
             attempt.failure = error
         return attempt
+
+    def note_files(self) -> None:
+        """Move cursor and manifest, once all rows were handed on: a run that is limited or fails leaves them alone."""
+        if self._manifest is None:
+            return
+        newest = max(
+            (file["modification_date"] for file, rows in self._read if rows and file["modification_date"] <= self._now),
+            default=self._newest(),
+        )
+        self._cursor.advance(max(newest, self._newest()))
+        self._manifest.forget_before(newest - self._lag)
+        for file, _ in self._read:
+            self._manifest.add(file)
+
+    def _newest(self) -> datetime:
+        """The cursor as the last run left it, without the lag."""
+        return cast(datetime, self._cursor.get_state()["last_value"])
 
     def _tables(self, file: FileItemDict, opened: OpenedFile) -> Iterator[pa.Table]:
         """The tables of one version of a file.
@@ -259,22 +275,13 @@ class EventFiles:
                     raise FileExpired(file["relative_path"], opened.etag)
             yield table
 
-    def _note_rows(self, rows: int, modified_at: datetime) -> None:
-        self._count(ROWS_READ, rows)
-        if self._manifest is not None and rows and modified_at <= self._now:
-            with self._lock:
-                self._newest = max(self._newest, modified_at)
-                self._cursor.advance(self._newest)
-                self._manifest.forget_before(modified_at - self._lag)
-
     def _conclude(self, file: FileItemDict, attempt: _Attempt) -> None:
         """Note that a file was read, or say what is wrong with it."""
         failure = attempt.failure
         if failure is None:
             self._count("files_read")
-            if self._manifest is not None:
-                with self._lock:
-                    self._manifest.add(file)
+            with self._lock:
+                self._read.append((file, attempt.rows))
         elif (
             isinstance(failure, UnreadableFileError) and self._export.on_bad_file == "skip" and not attempt.has_rows_out
         ):

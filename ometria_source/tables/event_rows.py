@@ -31,8 +31,8 @@ COLUMNS: TTableSchemaColumns = {
     "_file_modified_at": {
         "data_type": "timestamp",
         "dedup_sort": "desc",
-        "description": "When that file was last modified (UTC); where it was replaced in mid-read, later than what was read "
-        "before. The newest file wins.",
+        "description": "When that file was last modified (UTC), or just after, where it was replaced in mid-read. The "
+        "newest file wins.",
     },
     "_row_number": {"data_type": "bigint", "description": "The row's place in that file; the first data row is 1."},
 }

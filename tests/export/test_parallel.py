@@ -8,6 +8,7 @@ from queue import Empty
 
 import pytest
 
+from ometria_source.export import parallel as module
 from ometria_source.export.parallel import MOST_READERS, MOST_WAITING, in_parallel
 
 PATIENCE = 30
@@ -64,19 +65,39 @@ def test_readers_end_when_nobody_takes_their_results_any_more():
     working = in_parallel(range(10), lambda _: count())
     next(working)
     working.close()
+    # a thread that is inside Arrow when the program ends can bring it down
+    assert not readers()
+
+
+def test_the_end_does_not_wait_for_a_reader_that_hangs(monkeypatch):
+    monkeypatch.setattr(module, "LAST_SECONDS", 0.0)
+    answered = threading.Event()
+
+    def hang(_):
+        answered.wait(PATIENCE)
+        yield 1
+
+    working = in_parallel(range(10), hang)
+    next(working)
+    working.close()
+    assert readers()
+    answered.set()
     await_readers()
 
 
 def test_no_more_is_read_ahead_than_may_wait():
-    made = count()
-    working = in_parallel(range(MOST_READERS), lambda _: made)
-    taken = 0
-    most_ahead = 0
+    made: list[int] = []
+
+    def work(_):
+        for number in count():
+            made.append(number)
+            yield number
+
+    working = in_parallel(range(MOST_READERS), work)
+    most_ahead = taken = 0
     while taken < 1_000:
-        number = next(working)
-        if number is not None:
-            taken += 1
-            most_ahead = max(most_ahead, number - taken)
+        taken += next(working) is not None
+        most_ahead = max(most_ahead, len(made) - taken)
     working.close()
-    await_readers()
-    assert most_ahead <= MOST_READERS + MOST_WAITING
+    # one more each, that is made while another is taken
+    assert most_ahead <= 2 * MOST_READERS + MOST_WAITING
