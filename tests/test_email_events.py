@@ -48,6 +48,16 @@ def test_a_run_with_a_limit_keeps_no_row_from_the_next_one(bucket, load, warehou
     assert ids(warehouse) == ["e0", "e1", "e2"]
 
 
+def test_a_limit_leaves_no_trace_in_the_state(bucket, load, warehouse):
+    write_events(bucket / "old.csv", [event(1)], NOW - timedelta(days=30))
+    write_events(bucket / "new.csv", [event(2)], NOW)
+    pipeline = dlt.pipeline("ometria_pipeline", destination="duckdb", dataset_name="ometria")
+    source = ometria_source(start_date=NOW - timedelta(days=1)).with_resources("email_events")
+    pipeline.run(source.add_limit(1000), loader_file_format="parquet")
+    load()
+    assert ids(warehouse) == ["e1", "e2"]
+
+
 def test_a_reader_of_a_failed_run_leaves_the_next_run_of_the_same_source_alone(bucket, warehouse, monkeypatch):
     write_events(bucket / "good.csv", [event(1)], NOW)
     (bucket / "bad.csv").write_text("event_id,event_type\ne2\n")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Generator, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import cast
@@ -26,6 +27,7 @@ from ometria_source.export.listing import OpenedFile, has_changed, list_files, l
 from ometria_source.export.manifest import Manifest
 from ometria_source.export.patience import Patience
 from ometria_source.export.readers import read_tables
+from ometria_source.tables.deletions import is_limited
 from ometria_source.tables.event_rows import TABLE, EventRows
 from ometria_source.tables.metrics import ROWS_READ
 from ometria_source.tables.watermark import start_of_table
@@ -111,6 +113,9 @@ class EventFiles:
         self._start, self._end = cast(datetime, self._cursor.start_value), self._cursor.end_value
         self._lag = timedelta(seconds=cast(float, self._cursor.lag))
         state = dlt.current.resource_state(TABLE)
+        # a limited run leaves no trace in the state
+        self._is_limited = is_limited()
+        state = deepcopy(state) if self._is_limited else state
         self._is_first_run = "manifest" not in state
         self._manifest = None
         if self._end is None:
@@ -247,7 +252,7 @@ class EventFiles:
 
     def note_files(self) -> None:
         """Move cursor and manifest, once all rows were handed on: a run that is limited or fails leaves them alone."""
-        if self._manifest is None:
+        if self._manifest is None or self._is_limited:
             return
         newest = max(
             (file["modification_date"] for file, rows in self._read if rows and file["modification_date"] <= self._now),
