@@ -13,6 +13,7 @@ from ometria_source.api.account import Account
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.export.listing import bucket_listing
 from ometria_source.export.patience import Patience
+from ometria_source.privacy.rules import DROP
 from ometria_source.settings import (
     DEFAULT_BASE_URL,
     DEFAULT_FILE_LAG_DAYS,
@@ -24,7 +25,8 @@ from ometria_source.tables.email_events import email_event_files_resource, email
 from ometria_source.tables.event_files import Export
 from ometria_source.tables.event_rows import COLUMNS as EVENT_COLUMNS
 from ometria_source.tables.lists import lists_resource
-from ometria_source.tables.member_lists import member_lists_resource
+from ometria_source.tables.member_lists import member_lists_resource, person_of
+from ometria_source.tables.privacy import Privacy
 from ometria_source.tables.profile_scan import SharedProfileScan
 from ometria_source.tables.profiles import profiles_resource
 from ometria_source.tables.unsubscribes import unsubscribes_resource
@@ -63,6 +65,10 @@ def ometria_source(
     file_lag_days: float = DEFAULT_FILE_LAG_DAYS,
     on_bad_file: str = "fail",
     allow_deletes: bool = False,
+    hash_columns: list[str] | None = None,
+    drop_columns: list[str] | None = None,
+    pii_salt: dlt.TSecretStrValue | None = None,
+    privacy: str | None = None,
 ) -> tuple[DltResource, ...]:
     """A retailer's Ometria account as five tables, and an inventory of its export.
 
@@ -96,6 +102,10 @@ def ometria_source(
             are loaded; the file is named in a warning, and tried again by every run within `file_lag_days`. Files are
             then read twice: what was handed on cannot be taken back.
         allow_deletes: Accept a complete scan that would remove more than a tenth of a table.
+        hash_columns: Columns that are hashed before anything is written, such as ["*.email", "profiles.phone_number"].
+        drop_columns: Columns that are left out, such as ["profiles.properties__notes"].
+        pii_salt: The secret that makes the hashes; needed to hash.
+        privacy: "strict": hash or drop every column that is personal.
 
     Returns:
         A dlt source with the resources `profiles`, `lists`, `member_lists`, `unsubscribes`, `email_events` and
@@ -118,11 +128,24 @@ def ometria_source(
     _check_choice("on_bad_file", on_bad_file, ON_BAD_FILE)
     if file_format is not None:
         _check_choice("file_format", file_format, FILE_FORMATS)
+    personal = Privacy(hash_columns, drop_columns, pii_salt, privacy)
+    if not bucket_url:
+        personal.check_everywhere()
     normalize = dlt.current.source_schema().naming.normalize_path
+    event_privacy = personal.of("email_events")
+    declared = {}
     for name, kind in (email_events_columns or {}).items():
         _check_choice("email_events_columns", kind, COLUMN_TYPES)
         if normalize(name) in EVENT_COLUMNS:
             raise InvalidSettingError("email_events_columns", f"must not name `{name}`, which the table has by itself.")
+        if event_privacy.action(normalize(name)) is None:
+            # a hash is text, whatever is declared
+            declared[name] = kind
+    for name in email_events_key or ():
+        if event_privacy.action(normalize(name)) == DROP and not pii_salt:
+            raise InvalidSettingError(
+                "drop_columns", f"names `{name}`, which is in `email_events_key`: set `pii_salt`, or hash it instead."
+            )
     account = Account(base_url, api_key, requests_per_second, patience_minutes)
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
     export = Export(
@@ -132,16 +155,18 @@ def ometria_source(
         file_format,
         on_bad_file,
         email_events_key,
-        email_events_columns or {},
+        declared,
     )
-    shared_scan = SharedProfileScan()
-    email_events = email_events_resource(export, start, end, file_lag_days)
+    shared_scan = SharedProfileScan(person_of(personal.of("member_lists")))
+    email_events = email_events_resource(export, start, end, file_lag_days, event_privacy, personal.check_everywhere)
     email_events.selected = bool(bucket_url)
     return (
-        profiles_resource(account, shared_scan, full_scan_days, allow_deletes),
-        lists_resource(account, allow_deletes),
-        member_lists_resource(account, shared_scan, member_lists_from, full_scan_days, allow_deletes),
-        unsubscribes_resource(account, start, end),
+        profiles_resource(account, shared_scan, full_scan_days, allow_deletes, personal.of("profiles")),
+        lists_resource(account, allow_deletes, personal.of("lists")),
+        member_lists_resource(
+            account, shared_scan, member_lists_from, full_scan_days, allow_deletes, personal.of("member_lists")
+        ),
+        unsubscribes_resource(account, start, end, personal.of("unsubscribes")),
         email_events,
         email_event_files_resource(export),
     )

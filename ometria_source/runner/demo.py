@@ -22,6 +22,7 @@ from ometria_source.runner.run import run_tables
 from ometria_source.runner.workspace import open_pipeline, pipeline_folder, working_folder
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
 from ometria_source.source import ometria_source
+from ometria_source.tables.privacy import Privacy
 
 DEMO_PIPELINE_NAME = "ometria_demo"
 
@@ -97,7 +98,7 @@ def _forget_earlier_demo() -> None:
 
 
 def _load(pipeline: dlt.Pipeline, ometria: SimulatedOmetria, export: Path) -> RunReport:
-    report = run_tables(pipeline, _source(ometria, export), list(TABLES), full_refresh=False)
+    report = run_tables(pipeline, _source(ometria, export), list(TABLES), full_refresh=False, privacy=Privacy())
     print("\n".join(report.lines()))
     return report
 
@@ -120,6 +121,10 @@ def _source(ometria: SimulatedOmetria, export: Path) -> DltSource:
         email_events_columns=None,
         on_bad_file="fail",
         allow_deletes=False,
+        hash_columns=None,
+        drop_columns=None,
+        pii_salt=None,
+        privacy=None,
     )
 
 

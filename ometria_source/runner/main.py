@@ -16,6 +16,7 @@ from ometria_source.exceptions import ConfigurationError, InvalidSettingError, N
 from ometria_source.export.patience import end_all_patience
 from ometria_source.runner.describe import run_describe
 from ometria_source.runner.options import LOGS, PIPELINE_NAME, TABLES, Options, parse_options
+from ometria_source.runner.preflight import configured_privacy
 from ometria_source.runner.redaction import redact_errors, redacted_packages, redacted_traceback
 from ometria_source.runner.run import run_tables
 from ometria_source.runner.sentences import sentence
@@ -81,7 +82,7 @@ def _load_account(options: Options) -> int:
         pipeline = open_pipeline(PIPELINE_NAME, options.destination, options.dataset)
         quiet_dlt(options.verbose)
         with redacted_packages(pipeline):
-            report = run_tables(pipeline, source, tables, options.full_refresh)
+            report = run_tables(pipeline, source, tables, options.full_refresh, configured_privacy())
     print("\n".join(report.lines()))
     return report.exit_status
 

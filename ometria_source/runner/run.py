@@ -18,10 +18,13 @@ from dlt.common.pipeline import LoadInfo
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from ometria_source.exceptions import ConfigurationError
 from ometria_source.runner.packages import mend_packages, note_extracted, pending_packages, store_schemas
+from ometria_source.runner.preflight import check_privacy
 from ometria_source.runner.report import RunReport, TableReport
 from ometria_source.runner.sentences import pending_sentence, sentence, was_interrupted
 from ometria_source.runner.workspace import drop_unfounded_state
+from ometria_source.tables.privacy import Privacy
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +32,9 @@ log = logging.getLogger(__name__)
 PARQUET_DESTINATIONS = frozenset({"duckdb", "motherduck"})
 
 
-def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], full_refresh: bool) -> RunReport:
+def run_tables(
+    pipeline: dlt.Pipeline, source: DltSource, tables: list[str], full_refresh: bool, privacy: Privacy
+) -> RunReport:
     """Load tables.
 
     Args:
@@ -37,9 +42,13 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
         source: Where from.
         tables: Names of its resources, in the order in which to read them.
         full_refresh: Whether to replace these tables with what is read now.
+        privacy: The source's settings.
 
     Returns:
         What became of each table. An error of one is in the report, not raised.
+
+    Raises:
+        ConfigurationError: A setting does not go with what the destination holds. Nothing was read.
     """
     began = time.monotonic()
     report = RunReport(destination=pipeline.destination.destination_name, dataset=pipeline.dataset_name)
@@ -49,6 +58,7 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
         store_schemas(pipeline)
         _finish_pending(pipeline)
         pipeline.sync_destination()
+        check_privacy(pipeline, privacy, tables, full_refresh)
         known = _known_columns(pipeline)
         for name in tables:
             report.tables.append(_extract(pipeline, source, name, full_refresh))
@@ -56,6 +66,9 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
         for table in report.tables:
             table.rows = _count(pipeline, table.name)
             table.new_columns = _new_columns(loaded, table.name, known)
+    except ConfigurationError:
+        # nothing was read
+        raise
     except Exception as error:
         # whatever it is: the report must name each table that was not loaded
         _pass_on_interrupt(error)

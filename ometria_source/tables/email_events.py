@@ -9,7 +9,7 @@ a file, so it is a property of the file that is read, not of its rows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from datetime import datetime
 from typing import cast
@@ -21,14 +21,21 @@ from dlt.extract import DltResource
 
 from ometria_source.export.parallel import in_parallel
 from ometria_source.export.row_groups import row_groups
+from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.tables.event_files import FIRST_FILE, EventFiles, Export
-from ometria_source.tables.event_rows import COLUMNS, TABLE, with_hints
+from ometria_source.tables.event_rows import TABLE, with_hints
+from ometria_source.tables.privacy_state import begin
 
 SECONDS_A_DAY = 24 * 60 * 60
 
 
 def email_events_resource(
-    export: Export, start_date: datetime | None, end_date: datetime | None, file_lag_days: float
+    export: Export,
+    start_date: datetime | None,
+    end_date: datetime | None,
+    file_lag_days: float,
+    privacy: TablePrivacy,
+    check_everywhere: Callable[[Collection[str]], None],
 ) -> DltResource:
     """The `email_events` table.
 
@@ -37,8 +44,10 @@ def email_events_resource(
         start_date: First instant of the first load, or of the backfill, by the files' modification time.
         end_date: The instant after the last one. With it this is a backfill, which leaves cursor and manifest alone.
         file_lag_days: How long a file may take to appear after its modification time.
+        privacy: What is hashed and dropped.
+        check_everywhere: Refuses a privacy rule for all tables that names none of these columns, nor another table's.
     """
-    columns = dict(COLUMNS)
+    columns = privacy.columns()
     for name, data_type in export.columns.items():
         columns[name] = {"data_type": cast(TDataType, data_type)}
 
@@ -65,12 +74,16 @@ def email_events_resource(
             BucketError: The bucket cannot be listed or read.
             NoFilesError: No file matches, on a first run.
             UnreadableFileError: A file is not what it should be. No event of this run is loaded.
+            InvalidSettingError: The table was loaded under other privacy settings, or one of them names no column. No
+                event of this run is loaded.
         """
+        begin(privacy, is_read_first=True)
         # one for each run: a reader of an earlier one may still be at it
-        reading = EventFiles(export, start_date)
+        reading = EventFiles(export, start_date, privacy)
         with closing(in_parallel(reading.files(), reading.read)) as tables:
             for table in row_groups(tables):
                 yield None if table is None else with_hints(table)
+        reading.check_names(check_everywhere)
         reading.note_files()
 
     return email_events

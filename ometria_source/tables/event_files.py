@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -27,9 +27,11 @@ from ometria_source.export.listing import OpenedFile, has_changed, list_files, l
 from ometria_source.export.manifest import Manifest
 from ometria_source.export.patience import Patience
 from ometria_source.export.readers import read_tables
+from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.tables.deletions import is_limited
 from ometria_source.tables.event_rows import TABLE, EventRows
 from ometria_source.tables.metrics import ROWS_READ
+from ometria_source.tables.privacy_state import check_names, known_columns, note_names
 from ometria_source.tables.watermark import start_of_table
 
 log = logging.getLogger(__name__)
@@ -97,15 +99,18 @@ class EventFiles:
     Args:
         export: Where the files are and how to read them.
         start_date: As for `email_events_resource`.
+        privacy: What is hashed and dropped.
     """
 
-    def __init__(self, export: Export, start_date: datetime | None) -> None:
+    def __init__(self, export: Export, start_date: datetime | None, privacy: TablePrivacy) -> None:
         self._export = export
         self._start_date = start_date
         self._lock = threading.Lock()
         self._read: list[tuple[FileItemDict, int]] = []
         self._now = datetime.now(timezone.utc)
-        self._rows = EventRows(self._export.key, self._export.columns, dlt.current.source_schema())
+        self._schema = dlt.current.source_schema()
+        self._privacy = privacy
+        self._rows = EventRows(self._export.key, self._export.columns, self._schema, privacy)
         resource = dlt.current.source().resources[TABLE]
         self._cursor = cast(dlt.sources.incremental[datetime], resource.incremental)
         # dlt would compare and copy every row; `note_files` moves it by files
@@ -249,6 +254,22 @@ class EventFiles:
         except (FileNotFoundError, FileExpired, UnreadableFileError) as error:
             attempt.failure = error
         return attempt
+
+    def check_names(self, check_everywhere: Callable[[Collection[str]], None]) -> None:
+        """Refuse a privacy rule that names no column of the files.
+
+        Args:
+            check_everywhere: Refuses one for all tables, of which these are the columns.
+
+        Raises:
+            InvalidSettingError: There is one, and files were read.
+        """
+        if seen := self._rows.privacy.seen:
+            tables = self._schema.tables
+            known = known_columns(tables.get(TABLE), dlt.current.resource_state(TABLE))
+            check_names(self._privacy, seen | known)
+            check_everywhere(seen.union(*(table["columns"] for table in tables.values())))
+            note_names(self._privacy, seen)
 
     def note_files(self) -> None:
         """Move cursor and manifest, once all rows were handed on: a run that is limited or fails leaves them alone."""

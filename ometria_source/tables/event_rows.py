@@ -18,6 +18,8 @@ from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.columns import json_columns
 from ometria_source.export.keys import row_keys
 from ometria_source.export.types import ColumnTypes, cast_declared
+from ometria_source.privacy.arrow_tables import ArrowPrivacy
+from ometria_source.privacy.policy import TablePrivacy
 
 TABLE = "email_events"
 
@@ -53,11 +55,18 @@ class EventRows:
         key: The columns that identify an event; None: all cells of a row do.
         declared: Data type (dlt's names) by column, as the user declared it.
         schema: Of the source: names columns, and knows what the destination's table has.
+        privacy: What is hashed and dropped.
+
+    Attributes:
+        privacy: Does so, and knows which columns came.
     """
 
-    def __init__(self, key: Sequence[str] | None, declared: Mapping[str, str], schema: Schema) -> None:
+    def __init__(
+        self, key: Sequence[str] | None, declared: Mapping[str, str], schema: Schema, privacy: TablePrivacy
+    ) -> None:
         known = schema.tables.get(TABLE, {}).get("columns", {})
         types = {name: str(column["data_type"]) for name, column in known.items() if "data_type" in column}
+        self.privacy = ArrowPrivacy(privacy, schema.naming.normalize_identifier)
         self._key = key
         self._declared = declared
         self._normalize = schema.naming.normalize_path
@@ -96,7 +105,7 @@ class EventRows:
         """
         rows = 0
         for table, typed in self._typed(path, tables):
-            # of the cells as they came: a type that is declared later changes no key
+            # of the cells as they came or were hashed: a type that is declared later changes no key
             keys = row_keys(table, self._key)
             named = typed.rename_columns(self._free_names(typed.column_names))
             yield self._with_lineage(self._types.conform(named), path, modified_at, rows, keys)
@@ -109,9 +118,9 @@ class EventRows:
         seen: set[str] = set()
         for table in tables:
             seen.update(table.column_names)
-            full = self._with_key_columns(table)
+            full = self.privacy.protect(self._with_key_columns(table))
             self._check_key(path, full, rows, seen)
-            yield full, cast_declared(full, path, rows + 1, self._declared)
+            yield full, cast_declared(self.privacy.without_dropped(full), path, rows + 1, self._declared)
             rows += table.num_rows
         if seen:
             self._check_columns(path, seen)

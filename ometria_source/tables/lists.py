@@ -13,8 +13,11 @@ from ometria_source.api.account import Account
 from ometria_source.api.client import JsonObject, OmetriaClient
 from ometria_source.api.scan import scan
 from ometria_source.exceptions import UnexpectedAnswerError
+from ometria_source.privacy.json_rows import RowPrivacy
+from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_id, is_limited, snapshot_merge
 from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.rows import RowMapper
 
 PATH = "/lists"
@@ -60,19 +63,20 @@ def list_pages(client: OmetriaClient) -> Iterator[list[JsonObject]]:
         yield page
 
 
-def lists_resource(account: Account, allow_deletes: bool) -> DltResource:
+def lists_resource(account: Account, allow_deletes: bool, privacy: TablePrivacy) -> DltResource:
     """The `lists` table.
 
     Args:
         account: Where to read.
         allow_deletes: Whether a scan may remove more than a tenth of the table.
+        privacy: What is hashed and dropped.
     """
 
     @dlt.resource(
         name="lists",
         primary_key="list_id",
         write_disposition=snapshot_merge("list_id"),
-        columns=COLUMNS,
+        columns=privacy.columns(),
     )
     def lists() -> Iterator[TDataItems]:
         """Segments, archived ones included; read whole on every run.
@@ -83,16 +87,19 @@ def lists_resource(account: Account, allow_deletes: bool) -> DltResource:
         Raises:
             MissingSettingError: `api_key` is not configured.
             MassDeletionError: More than a tenth of the lists, and more than ten, are gone.
+            InvalidSettingError: The table was loaded under other privacy settings, or one of them names no column.
             OmetriaError: As `OmetriaClient.get`.
         """
+        begin(privacy)
         client = account.client("lists")
         state = dlt.current.resource_state()
         mapper = RowMapper("lists", COLUMNS, RENAMES)
+        protect = RowPrivacy(privacy).row
         found = IdSketch()
         limited = is_limited()
         with counting(client) as metrics:
             for page in list_pages(client):
-                rows = [{**mapper.row(item), "list_id": str(item["id"])} for item in page]
+                rows = [protect({**mapper.row(item), "list_id": str(item["id"])}) for item in page]
                 for row in rows:
                     found.add(row["list_id"])
                 metrics[ROWS_READ] += len(rows)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import IO, Any
@@ -24,11 +24,14 @@ from ometria_source.api.account import Account
 from ometria_source.api.ahead import in_order, most_ahead
 from ometria_source.api.client import JsonObject, OmetriaClient
 from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
+from ometria_source.privacy.json_rows import RowPrivacy
+from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.settings import PAGE_LIMIT
 from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited
 from ometria_source.tables.lists import list_pages
 from ometria_source.tables.member_paths import find_path, members_of, size_of
 from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.profile_scan import PATH as PROFILES_PATH
 from ometria_source.tables.profile_scan import Memberships, SharedProfileScan, list_ids, profile_pages
 from ometria_source.tables.watermark import Watermark
@@ -67,6 +70,7 @@ def member_lists_resource(
     source: str,
     full_scan_days: float,
     allow_deletes: bool,
+    privacy: TablePrivacy,
 ) -> DltResource:
     """The `member_lists` table.
 
@@ -76,6 +80,7 @@ def member_lists_resource(
         source: From where: "lists", "profiles", or "auto", which takes the lists where a path answers.
         full_scan_days: Days between two complete readings; 0: every one is complete.
         allow_deletes: Whether a complete scan of the profiles may remove more than a tenth of the table.
+        privacy: What is hashed.
     """
 
     @dlt.resource(
@@ -99,11 +104,14 @@ def member_lists_resource(
             UnexpectedAnswerError: Neither a path answers nor does any profile carry `lists`.
             MassDeletionError: A complete scan of the profiles would remove more than a tenth of them, or more than a
                 tenth of the lists is gone.
+            InvalidSettingError: The table was loaded under other privacy settings, or one of them names no column.
             OmetriaError: As `OmetriaClient.get`.
         """
+        begin(privacy)
         client = account.client("member_lists")
         state = dlt.current.resource_state()
-        reading = _Reading(client, state, Watermark(state, full_scan_days), shared_scan, is_limited(), allow_deletes)
+        watermark = Watermark(state, full_scan_days)
+        reading = _Reading(client, state, watermark, shared_scan, is_limited(), allow_deletes, person_of(privacy))
         with counting(client) as metrics:
             for rows in reading.rows(source):
                 if rows is not None:
@@ -111,6 +119,12 @@ def member_lists_resource(
                 yield rows
 
     return member_lists
+
+
+def person_of(privacy: TablePrivacy) -> Callable[[str], str]:
+    """What this table has instead of a profile's id: a hash, where that is wanted, else the id."""
+    protection = RowPrivacy(privacy)
+    return lambda profile_id: str(protection.value("profile_id", profile_id))
 
 
 Pair = dict[str, str]
@@ -126,6 +140,7 @@ class _Reading:
     shared_scan: SharedProfileScan
     limited: bool
     allow_deletes: bool
+    person: Callable[[str], str]
     gone: list[str] = field(default_factory=list)
 
     def rows(self, source: str) -> Iterator[list[Pair] | None]:
@@ -197,7 +212,7 @@ class _Reading:
         try:
             for ids in members_of(self.client, path, item):
                 # not `writelines`, which leaves memory for the disk only at its end
-                pages.write(json.dumps(ids) + "\n")
+                pages.write(json.dumps([self.person(profile_id) for profile_id in ids]) + "\n")
         except NotFoundError:
             # another list has already answered on this path: so it is the list that is gone
             pages.close()
@@ -216,7 +231,7 @@ class _Reading:
         if shared and (shared.since is None or (since is not None and shared.since <= since)):
             started, since, memberships = shared.started, shared.since, shared.rows()
         else:
-            memberships = _own_scan(self.client, since)
+            memberships = self._own_scan(since)
         found = IdSketch()
         yield from self._membership_rows(memberships, since is None, found)
         if self.limited:
@@ -233,6 +248,11 @@ class _Reading:
         self.watermark.advance(started, complete=since is None)
         if since is None:
             yield [_pair(MARKER, MARKER)]
+
+    def _own_scan(self, since: datetime | None) -> Iterator[tuple[str, list[str] | None]]:
+        for page in profile_pages(self.client, since):
+            for profile in page:
+                yield self.person(str(profile["id"])), list_ids(profile)
 
     def _membership_rows(
         self, memberships: Iterator[tuple[str, list[str] | None]], complete: bool, found: IdSketch
@@ -262,12 +282,6 @@ def _id(item: JsonObject) -> str:
 
 def _pair(list_id: str, profile_id: str) -> Pair:
     return {"list_id": list_id, "profile_id": profile_id}
-
-
-def _own_scan(client: OmetriaClient, since: datetime | None) -> Iterator[tuple[str, list[str] | None]]:
-    for page in profile_pages(client, since):
-        for profile in page:
-            yield str(profile["id"]), list_ids(profile)
 
 
 def _content_sign(item: JsonObject) -> str | None:

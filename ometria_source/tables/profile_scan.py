@@ -68,9 +68,14 @@ class Memberships:
 
 
 class SharedProfileScan:
-    """Passes the memberships of one table's scan on to another's."""
+    """Passes the memberships of one table's scan on to another's.
 
-    def __init__(self) -> None:
+    Args:
+        person: What `member_lists` has instead of a profile's id, where that is hashed.
+    """
+
+    def __init__(self, person: Callable[[str], str]) -> None:
+        self._person = person
         self.in_progress = False
         self._finished: Memberships | None = None
 
@@ -91,7 +96,7 @@ class SharedProfileScan:
         notes = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
 
         def note(profile: JsonObject) -> None:
-            notes.write(json.dumps([str(profile["id"]), list_ids(profile)]) + "\n")
+            notes.write(json.dumps([self._person(str(profile["id"])), list_ids(profile)]) + "\n")
 
         try:
             yield note

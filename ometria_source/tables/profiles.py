@@ -12,8 +12,11 @@ from dlt.extract import DltResource
 
 from ometria_source.api.account import Account
 from ometria_source.api.client import JsonObject
+from ometria_source.privacy.json_rows import RowPrivacy
+from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, snapshot_merge
 from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.profile_scan import SharedProfileScan, profile_pages
 from ometria_source.tables.rows import Row, RowMapper, read_instant
 from ometria_source.tables.watermark import Watermark
@@ -82,7 +85,11 @@ COLUMNS: TTableSchemaColumns = {
 
 
 def profiles_resource(
-    account: Account, shared_scan: SharedProfileScan, full_scan_days: float, allow_deletes: bool
+    account: Account,
+    shared_scan: SharedProfileScan,
+    full_scan_days: float,
+    allow_deletes: bool,
+    privacy: TablePrivacy,
 ) -> DltResource:
     """The `profiles` table.
 
@@ -91,13 +98,14 @@ def profiles_resource(
         shared_scan: Takes note of each profile's segments, for `member_lists`.
         full_scan_days: Days between two complete scans; 0: every scan is complete.
         allow_deletes: Whether a complete scan may remove more than a tenth of the table.
+        privacy: What is hashed and dropped.
     """
 
     @dlt.resource(
         name="profiles",
         primary_key="profile_id",
         write_disposition=snapshot_merge("profile_id"),
-        columns=COLUMNS,
+        columns=privacy.columns(),
     )
     def profiles() -> Iterator[TDataItems]:
         """People, one row for each of Ometria's merged profiles.
@@ -111,21 +119,24 @@ def profiles_resource(
         Raises:
             MissingSettingError: `api_key` is not configured.
             MassDeletionError: A complete scan would remove more than a tenth of the table.
+            InvalidSettingError: The table was loaded under other privacy settings, or one of them names no column.
             OmetriaError: As `OmetriaClient.get`.
         """
+        begin(privacy)
         client = account.client("profiles")
         state = dlt.current.resource_state()
         watermark = Watermark(state, full_scan_days)
         since = None if watermark.is_complete_scan_due else watermark.last_scan
         mapper = ProfileMapper()
+        protect = RowPrivacy(privacy).row
         found = IdSketch()
         limited = is_limited()
         with counting(client) as metrics, shared_scan.recording(watermark.started, since) as note:
             for page in profile_pages(client, since):
-                rows = [mapper.row(profile) for profile in page]
-                for profile in page:
+                rows = [protect(mapper.row(profile)) for profile in page]
+                for profile, row in zip(page, rows, strict=True):
                     note(profile)
-                    found.add(str(profile["id"]))
+                    found.add(row["profile_id"])
                 metrics[ROWS_READ] += len(rows)
                 yield rows
             if limited:

@@ -17,9 +17,12 @@ from dlt.extract import DltResource
 from ometria_source.api.account import Account
 from ometria_source.api.client import JsonObject
 from ometria_source.api.windows import END_OF_TIME, WindowScan
+from ometria_source.privacy.json_rows import RowPrivacy
+from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.settings import FIRST_UNSUBSCRIBE, UNSUBSCRIBES_LAG
 from ometria_source.tables.deletions import is_limited
 from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.rows import Row, RowMapper, read_instant
 from ometria_source.tables.watermark import start_of_table
 
@@ -62,20 +65,23 @@ COLUMNS: TTableSchemaColumns = {
 }
 
 
-def unsubscribes_resource(account: Account, start_date: datetime | None, end_date: datetime | None) -> DltResource:
+def unsubscribes_resource(
+    account: Account, start_date: datetime | None, end_date: datetime | None, privacy: TablePrivacy
+) -> DltResource:
     """The `unsubscribes` table.
 
     Args:
         account: Where to read.
         start_date: First instant of the first load, or of the backfill; None: `FIRST_UNSUBSCRIBE`.
         end_date: The instant after the last one. With it this is a backfill, which leaves the cursor alone.
+        privacy: What is hashed and dropped.
     """
 
     @dlt.resource(
         name="unsubscribes",
         primary_key="unsubscribe_id",
         write_disposition="merge",
-        columns=COLUMNS,
+        columns=privacy.columns(),
         references=[{"referenced_table": "profiles", "columns": ["profile_id"], "referenced_columns": ["profile_id"]}],
     )
     def unsubscribes(
@@ -101,9 +107,11 @@ def unsubscribes_resource(account: Account, start_date: datetime | None, end_dat
 
         Raises:
             MissingSettingError: `api_key` is not configured.
+            InvalidSettingError: The table was loaded under other privacy settings, or one of them names no column.
             IncompleteScanError: One second holds more rows than Ometria gives at a time.
             OmetriaError: As `OmetriaClient.get`.
         """
+        begin(privacy)
         now = datetime.now(timezone.utc)
         client = account.client("unsubscribes")
         first = cast(datetime, cursor.start_value)
@@ -113,12 +121,14 @@ def unsubscribes_resource(account: Account, start_date: datetime | None, end_dat
             state = dict(state) if is_limited() else state
             first = max(first, start_of_table("unsubscribes", state, start_date, FIRST_UNSUBSCRIBE))
         mapper = RowMapper("unsubscribes", COLUMNS, {}, derived=("unsubscribe_id", "_cursor"))
+        protection = RowPrivacy(privacy)
         limited, without_cursor = is_limited(), 0
         last_window: set[str] = set()
         with counting(client) as metrics:
             scan = WindowScan(client, PATH, now, lambda event: read_instant(event.get("timestamp")))
             for events in scan.read(first, end_date or END_OF_TIME):
-                rows = {event_id: row for event_id, row in _keyed(mapper, events) if _is_within(row, first, end_date)}
+                keyed = _keyed(mapper, protection, events)
+                rows = {event_id: row for event_id, row in keyed if _is_within(row, first, end_date)}
                 fresh = [row for identifier, row in rows.items() if identifier not in last_window]
                 last_window = set(rows)
                 for row in fresh:
@@ -156,10 +166,11 @@ def unsubscribe_id(event: JsonObject) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _keyed(mapper: RowMapper, events: list[JsonObject]) -> Iterator[tuple[str, Row]]:
+def _keyed(mapper: RowMapper, protection: RowPrivacy, events: list[JsonObject]) -> Iterator[tuple[str, Row]]:
     for event in events:
-        identifier = unsubscribe_id(event)
-        yield identifier, {**mapper.row(event), "unsubscribe_id": identifier}
+        # or else a key would tell, to whoever tries all addresses, which of them was hashed
+        identifier = unsubscribe_id({field: protection.value(field, event.get(field)) for field in KEY_FIELDS})
+        yield identifier, protection.row({**mapper.row(event), "unsubscribe_id": identifier})
 
 
 def _is_past(row: Row, now: datetime) -> bool:

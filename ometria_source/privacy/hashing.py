@@ -1,0 +1,127 @@
+"""The hash that stands in a table instead of a personal value.
+
+It is HMAC-SHA-256 with the user's salt, over the value's canonical text (`export.canonical`), so that a value has the
+same hash whatever table, file format or type it came in. An e-mail address is trimmed and in lower case first: those of
+one mailbox join, between tables and with what the user has hashed by the same rule. The form never changes, because
+hashes stay in the users' warehouses.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from array import array
+from datetime import datetime, timezone
+from typing import Any
+
+import pyarrow as pa
+
+from ometria_source.export.canonical import canonical_text, json_text, one_array
+
+HASH_HEX_DIGITS = 64
+
+# What is taken for an e-mail address inside a text: two words without separators around an `@`.
+EMAIL = re.compile(r"[^\s@<>()\[\]{},;:\"'`\\/=&?|]+@[^\s@<>()\[\]{},;:\"'`\\/=&?|]+")
+
+
+class Hasher:
+    """Hashes values with one salt.
+
+    Args:
+        salt: The user's secret.
+    """
+
+    def __init__(self, salt: str) -> None:
+        self._keyed = hmac.new(salt.encode(), digestmod="sha256")
+
+    def value(self, value: Any, is_email: bool = False) -> str | None:
+        """The hash of a value of JSON, a date or an instant.
+
+        Args:
+            value: An object or a list is hashed as its JSON, with sorted keys and without spaces.
+            is_email: Whether it stands where an e-mail address is expected.
+
+        Returns:
+            64 hex digits; None for None.
+        """
+        if value is None:
+            return None
+        return self._digest(_normal(value_text(value), is_email).encode(errors="surrogatepass")).hex()
+
+    def without_emails(self, value: Any) -> Any:
+        """A value of JSON in which the hash of each e-mail address stands in its place, also in keys and within texts.
+
+        Args:
+            value: Of any depth; it is not changed.
+        """
+        if isinstance(value, str):
+            return self.value(value) if looks_like_email(value) else EMAIL.sub(self._hash_found, value)
+        if isinstance(value, dict):
+            return {self.without_emails(key): self.without_emails(part) for key, part in value.items()}
+        if isinstance(value, list):
+            return [self.without_emails(part) for part in value]
+        return value
+
+    def _hash_found(self, found: re.Match[str]) -> str:
+        return str(self.value(found[0]))
+
+    def column(self, column: pa.ChunkedArray, is_email: bool = False) -> pa.StringArray:
+        """The hashes of the cells of a column, as `value` gives them.
+
+        Args:
+            column: Of a type that the readers of the export yield.
+            is_email: As for `value`.
+
+        Returns:
+            A text column; null stays null.
+        """
+        cells = canonical_text(one_array(column)).cast(pa.binary()).dictionary_encode()
+        digests = b"".join([self._digest(_normal_bytes(text, is_email)) for text in cells.dictionary.to_pylist()])
+        return _hex(digests).take(cells.indices)
+
+    def _digest(self, text: bytes) -> bytes:
+        keyed = self._keyed.copy()
+        keyed.update(text)
+        return keyed.digest()
+
+
+def looks_like_email(text: str) -> bool:
+    """Whether a text is an e-mail address and nothing else, but for blanks around it."""
+    return "@" in text and EMAIL.fullmatch(text.strip()) is not None
+
+
+def value_text(value: Any) -> str:
+    """The canonical text of a value."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict | list):
+        return json_text(value)
+    if isinstance(value, datetime):
+        value = value.astimezone(timezone.utc)
+    try:
+        return str(canonical_text(pa.array([value]))[0].as_py())
+    except (OverflowError, pa.ArrowInvalid):
+        # an integer of more than 64 bits
+        return str(value)
+
+
+def _normal(text: str, is_email: bool) -> str:
+    """The text that is hashed: an e-mail address is trimmed and in lower case."""
+    return text.strip().lower() if is_email or looks_like_email(text) else text
+
+
+def _normal_bytes(text: bytes, is_email: bool) -> bytes:
+    if not is_email and b"@" not in text:
+        return text
+    try:
+        return _normal(text.decode(), is_email).encode()
+    except UnicodeDecodeError:
+        # bytes of a parquet file that are no text
+        return text
+
+
+def _hex(digests: bytes) -> pa.StringArray:
+    """A text for each digest."""
+    digits = digests.hex().encode()
+    ends = array("i", range(0, len(digits) + 1, HASH_HEX_DIGITS))
+    return pa.StringArray.from_buffers(len(ends) - 1, pa.py_buffer(ends), pa.py_buffer(digits))

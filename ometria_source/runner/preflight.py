@@ -1,0 +1,54 @@
+"""What can be refused before anything is read, once it is known what the destination holds."""
+
+# no `from __future__ import annotations`: dlt reads the signature of `configured_privacy`
+from collections.abc import Mapping
+from typing import Any
+
+import dlt
+from dlt.common.configuration import with_config
+from dlt.common.schema.typing import TTableSchema
+
+from ometria_source.source import SECTION
+from ometria_source.tables.personal_data import DOCUMENTED
+from ometria_source.tables.privacy import Privacy
+from ometria_source.tables.privacy_state import check_names, check_sign, known_columns
+
+
+def check_privacy(pipeline: dlt.Pipeline, privacy: Privacy, tables: list[str], full_refresh: bool) -> None:
+    """Refuse privacy settings that name no column, or that differ from those by which a table was loaded.
+
+    Args:
+        pipeline: With the destination's state.
+        privacy: The settings.
+        tables: Those to be read.
+        full_refresh: Whether they are replaced.
+
+    Raises:
+        InvalidSettingError: As `tables.privacy_state`.
+    """
+    stored: Mapping[str, TTableSchema] = pipeline.default_schema.tables if pipeline.default_schema_name else {}
+    sources: dict[str, Any] = dict(pipeline.state.get("sources", {}))
+    resources: dict[str, Any] = sources.get(SECTION, {}).get("resources", {})
+    everywhere: set[str] = set()
+    for table in DOCUMENTED:
+        known = known_columns(stored.get(table), resources.get(table, {}))
+        everywhere |= known
+        if table in tables:
+            # the export's columns are known once they were read
+            if table != "email_events":
+                check_names(privacy.of(table), known)
+            if not full_refresh:
+                check_sign(privacy.of(table), stored.get(table), resources.get(table, {}))
+    if "email_events" not in tables:
+        privacy.check_everywhere(everywhere)
+
+
+@with_config(sections=("sources", SECTION))
+def configured_privacy(
+    hash_columns: list[str] | None = None,
+    drop_columns: list[str] | None = None,
+    pii_salt: dlt.TSecretStrValue | None = None,
+    privacy: str | None = None,
+) -> Privacy:
+    """The settings, where the source looks for them."""
+    return Privacy(hash_columns, drop_columns, pii_salt, privacy)

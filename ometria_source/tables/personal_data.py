@@ -1,0 +1,68 @@
+"""Which columns hold personal data, and which a table cannot do without.
+
+`privacy = "strict"` goes by this. What is documented is from the columns' own descriptions. The export's columns and
+fields that Ometria does not document are told by their names, which is a guess: rather too many are hashed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from dlt.common.schema.typing import TTableSchemaColumns
+
+from ometria_source.privacy.policy import Preset
+from ometria_source.privacy.rules import DROP, HASH
+from ometria_source.tables import event_rows, lists, member_lists, profiles, unsubscribes
+
+DOCUMENTED: Mapping[str, TTableSchemaColumns] = {
+    "profiles": profiles.COLUMNS,
+    "lists": lists.COLUMNS,
+    "member_lists": member_lists.COLUMNS,
+    "unsubscribes": unsubscribes.COLUMNS,
+    event_rows.TABLE: event_rows.COLUMNS,
+}
+
+# In these, an address is hashed trimmed and in lower case.
+EMAIL_COLUMNS = frozenset({"email", "email_address", "to_address"})
+
+# What `strict` does to documented columns: an address and a number can still join, hashed; of a name, a birthday or a
+# free text, a hash is of no use.
+STRICT_DOCUMENTED: Mapping[str, Mapping[str, str]] = {
+    "profiles": {
+        "email": HASH,
+        "phone_number": HASH,
+        **dict.fromkeys(("customer_name", "prefix", "first_name", "middlename", "last_name", "suffix"), DROP),
+        **dict.fromkeys(("date_of_birth", "identities", "properties"), DROP),
+    },
+    "unsubscribes": {"email_address": HASH, "reason_text": DROP},
+}
+
+# Parts of a name that says of a person what it holds.
+PERSONAL_PARTS = ("phone", "name", "address", "ip", "birth")
+# Names with such a part that say nothing of a person.
+IMPERSONAL_NAMES = frozenset({"campaign_name"})
+
+# Merge, cursor or lineage need these as they are.
+UNTOUCHABLE: Mapping[str, frozenset[str]] = {
+    "lists": frozenset({"list_id"}),
+    "member_lists": frozenset({"list_id"}),
+    "unsubscribes": frozenset({"unsubscribe_id", "timestamp", "_cursor"}),
+    event_rows.TABLE: frozenset(event_rows.COLUMNS),
+}
+# A key can be hashed, the same in every table, but not left out.
+KEYS: Mapping[str, frozenset[str]] = {
+    "profiles": frozenset({"profile_id"}),
+    "member_lists": frozenset({"profile_id"}),
+}
+
+
+def is_personal(name: str) -> bool:
+    """Whether a name, in dlt's spelling, says that what it names is personal."""
+    if name in IMPERSONAL_NAMES:
+        return False
+    return name in EMAIL_COLUMNS or any(part in name for part in PERSONAL_PARTS)
+
+
+def strict(table: str) -> Preset:
+    """The preset `strict` for a table."""
+    return Preset("strict", STRICT_DOCUMENTED.get(table, {}), is_personal)
