@@ -21,7 +21,9 @@ def hashed(text: str) -> str:
 
 
 def configure(monkeypatch: pytest.MonkeyPatch, **settings: object) -> None:
-    for name, value in {"pii_salt": SALT, **settings}.items():
+    """Set these of the settings about privacy, and none of the others."""
+    none = dict.fromkeys(("hash_columns", "drop_columns", "privacy"))
+    for name, value in {**none, "pii_salt": SALT, **settings}.items():
         key = f"SOURCES__OMETRIA__{name.upper()}"
         if value is None:
             monkeypatch.delenv(key, raising=False)
@@ -53,3 +55,213 @@ def test_a_hashed_address_joins_the_tables(ometria, account, bucket, events, loa
     assert len(opt_outs) > 1
     events_loaded = {row["event_id"]: row["to_address"] for row in warehouse.rows("email_events")}
     assert events_loaded == {"1": hashed(person["email"].lower()), "2": None, "3": hashed("no address")}
+
+
+def test_no_value_of_a_strict_load_is_in_the_warehouse_and_keys_and_joins_hold(
+    ometria, account, export, load, warehouse, monkeypatch
+):
+    load()
+    raw = {
+        table: warehouse.rows(table) for table in ("profiles", "lists", "member_lists", "unsubscribes", "email_events")
+    }
+    configure(monkeypatch, privacy="strict")
+    load("--full-refresh")
+    for table, rows in raw.items():
+        assert len(warehouse.rows(table)) == len(rows), table
+    profiles = {row["profile_id"]: row for row in warehouse.rows("profiles")}
+    for row in raw["profiles"]:
+        now = profiles[row["profile_id"]]
+        assert now["email"] == (hashed(row["email"].lower()) if row["email"] is not None else None)
+        assert now["phone_number"] == (hashed(row["phone_number"]) if row["phone_number"] is not None else None)
+        for column in ("customer_name", "first_name", "last_name", "date_of_birth", "identities", "properties"):
+            assert now.get(column) is None
+        assert now["stats__revenue"] == row["stats__revenue"]
+    addresses = {row["email"]: profiles[row["profile_id"]]["email"] for row in raw["profiles"]}
+    for row in warehouse.rows("unsubscribes"):
+        assert row["email_address"] in {None, *addresses.values()}
+    # one key each, as without
+    assert len({row["event_key"] for row in warehouse.rows("email_events")}) == len(raw["email_events"])
+
+
+def test_paths_lead_into_json(ometria, account, load, warehouse, monkeypatch):
+    ids = list(account.profiles)
+    account.update_profile(
+        ids[0],
+        identities=[{"id": "Ada@Shop.test", "type": "email"}, {"id": 7, "type": "loyalty"}],
+        properties={"Shoe Size": 40, "notes": "call me", "who": {"mails": ["a@b.test", "x"]}, "size": {"eu": 40}},
+    )
+    configure(
+        monkeypatch,
+        hash_columns=["profiles.identities__id", "profiles.properties__size__eu"],
+        drop_columns=["profiles.properties__notes"],
+    )
+    load("--tables", "profiles")
+    row = next(row for row in warehouse.rows("profiles") if row["profile_id"] == ids[0])
+    assert row["identities"] == [
+        {"id": hashed("ada@shop.test"), "type": "email"},
+        {"id": hashed("7"), "type": "loyalty"},
+    ]
+    assert row["properties"] == {
+        "Shoe Size": 40,
+        "who": {"mails": [hashed("a@b.test"), "x"]},
+        "size": {"eu": hashed("40")},
+    }
+    assert row["email"] == account.profiles[ids[0]]["email"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"hash_columns": ["profiles.emial"]}, "profiles.emial"),
+        ({"drop_columns": ["*.nothing"]}, "*.nothing"),
+        ({"hash_columns": ["email"]}, "table.column"),
+        ({"hash_columns": ["people.email"]}, "people"),
+        ({"hash_columns": ["*.email"], "pii_salt": None}, "pii_salt"),
+        ({"hash_columns": ["*.email"], "pii_salt": "  "}, "pii_salt"),
+        ({"privacy": "lax"}, "privacy"),
+        ({"privacy": "strict", "pii_salt": None}, "pii_salt"),
+        ({"drop_columns": ["profiles.profile_id"]}, "the key"),
+        ({"hash_columns": ["*.list_id"]}, "as it is"),
+        ({"hash_columns": ["email_events.event_key"]}, "as it is"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_refused_before_anything_is_read(
+    ometria, run, warehouse, monkeypatch, settings, words
+):
+    configure(monkeypatch, **settings)
+    result = run()
+    assert result.status == 2, result
+    assert words in result.err
+    assert SALT not in result.err + result.out
+    assert ometria.requests == []
+
+
+def test_a_name_that_no_file_has_fails_the_events_alone(ometria, bucket, events, run, load, warehouse, monkeypatch):
+    events("e.csv", "id,to\n1,a@b.test\n")
+    configure(monkeypatch, hash_columns=["email_events.two"])
+    result = run()
+    assert result.status == 1
+    assert "email_events.two" in result.out + result.err
+    assert "email_events" not in warehouse.tables()
+    configure(monkeypatch, hash_columns=["email_events.to"], drop_columns=["*.id"])
+    load("--tables", "email_events")
+    assert [(row["to"], row.get("id")) for row in warehouse.rows("email_events")] == [(hashed("a@b.test"), None)]
+    # no file is read, so nothing can be said against the names; and one that was dropped stays known
+    load("--tables", "email_events")
+    events("later.csv", "to\nc@d.test\n")
+    load("--tables", "email_events")
+    assert len(warehouse.rows("email_events")) == 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"pii_salt": "another salt"},
+        {"hash_columns": ["*.email"]},
+        {"drop_columns": ["profiles.tags"]},
+        {"privacy": "strict"},
+        {"hash_columns": None},
+    ],
+)
+def test_other_settings_are_refused_until_a_full_refresh(ometria, run, load, warehouse, monkeypatch, change):
+    configure(monkeypatch, hash_columns=["profiles.email"])
+    load("--tables", "profiles")
+    before = warehouse.rows("profiles")
+    configure(monkeypatch, **{"hash_columns": ["profiles.email"], **change})
+    ometria.requests.clear()
+    result = run("--tables", "profiles")
+    assert result.status == 2, result
+    assert "--full-refresh" in result.err
+    assert ometria.requests == []
+    assert warehouse.rows("profiles") == before
+    load("--tables", "profiles", "--full-refresh")
+    load("--tables", "profiles")
+    configure(monkeypatch, hash_columns=["profiles.email"])
+    assert run("--tables", "profiles").status == 2
+
+
+def test_a_column_that_was_dropped_stays_known(ometria, account, load, run, warehouse, monkeypatch):
+    for profile_id in account.profiles:
+        account.update_profile(profile_id, work_email="someone@work.test")
+    configure(monkeypatch, drop_columns=["profiles.work_email"])
+    assert run("--tables", "profiles").status == 2
+    configure(monkeypatch, drop_columns=None)
+    load("--tables", "profiles")
+    assert "work_email" in warehouse.types("profiles")
+    configure(monkeypatch, drop_columns=["profiles.work_email"])
+    load("--tables", "profiles", "--full-refresh")
+    load("--tables", "profiles")
+    assert "work_email" not in warehouse.types("profiles")
+
+
+def test_a_notebook_is_held_to_the_same(ometria, load, warehouse, monkeypatch):
+    pipeline = dlt.pipeline("ometria_pipeline", destination="duckdb", dataset_name="ometria")
+    salt = dlt.TSecretStrValue(SALT)
+    with pytest.raises(Exception, match=r"profiles\.emial"):
+        pipeline.run(ometria_source(hash_columns=["profiles.emial"], pii_salt=salt).with_resources("profiles"))
+    pipeline.run(ometria_source(hash_columns=["profiles.email"], pii_salt=salt).with_resources("profiles").add_limit(1))
+    pipeline.run(ometria_source(hash_columns=["profiles.email"], pii_salt=salt).with_resources("profiles"))
+    with pytest.raises(Exception, match="full-refresh"):
+        pipeline.run(ometria_source().with_resources("profiles"))
+    pipeline.run(ometria_source().with_resources("profiles"), refresh="drop_resources")
+    assert all("@" in row["email"] for row in warehouse.rows("profiles") if row["email"])
+    pipeline.run(ometria_source(privacy="strict", pii_salt=salt).with_resources("profiles"), write_disposition="replace")
+    with pytest.raises(InvalidSettingError, match="pii_salt"):
+        ometria_source(privacy="strict")
+    with pytest.raises(InvalidSettingError, match="nothing"):
+        ometria_source(drop_columns=["*.nothing"])
+
+
+def test_people_can_be_known_by_a_hash_alone(ometria, account, load, warehouse, monkeypatch):
+    configure(monkeypatch, hash_columns=["*.profile_id"])
+    load("--tables", "profiles,lists,member_lists,unsubscribes")
+    everybody = {hashed(profile_id) for profile_id in account.profiles}
+    assert {row["profile_id"] for row in warehouse.rows("profiles")} == everybody
+    assert {row["profile_id"] for row in warehouse.rows("member_lists")} <= everybody
+    members = len(warehouse.rows("member_lists"))
+    gone = next(iter(account.profiles))
+    account.erase_profile(gone)
+    monkeypatch.setenv("SOURCES__OMETRIA__FULL_SCAN_DAYS", "0")
+    load("--tables", "profiles,lists,member_lists,unsubscribes")
+    assert {row["profile_id"] for row in warehouse.rows("profiles")} == everybody - {hashed(gone)}
+    assert hashed(gone) not in {row["profile_id"] for row in warehouse.rows("member_lists")}
+    assert len(warehouse.rows("member_lists")) <= members
+
+
+def test_rows_that_differ_only_in_a_dropped_cell_stay_apart(bucket, events, load, warehouse, monkeypatch):
+    events("e.csv", "event,who\nopen,a@b.test\nopen,c@d.test\nopen,a@b.test\n")
+    configure(monkeypatch, drop_columns=["email_events.who"])
+    load("--tables", "email_events")
+    assert len(warehouse.rows("email_events")) == 2
+    assert "who" not in warehouse.types("email_events")
+
+
+def test_a_hash_is_text_whatever_type_is_declared(bucket, events, load, warehouse, monkeypatch):
+    events("e.csv", "id,born,at\n1,1990-01-02,2024-02-03T04:05:06Z\n2,,\n")
+    configure(
+        monkeypatch,
+        hash_columns=["email_events.born"],
+        email_events_columns={"born": "date", "at": "timestamp"},
+        email_events_key=["id", "born"],
+    )
+    load("--tables", "email_events")
+    assert warehouse.types("email_events")["born"] == "VARCHAR"
+    assert {row["born"] for row in warehouse.rows("email_events")} == {hashed("1990-01-02"), None}
+
+
+def test_objects_of_an_export_are_looked_into(bucket, load, warehouse, monkeypatch):
+    lines = [
+        {"id": 1, "who": {"mail": "A@b.test", "age": 40}, "tags": ["x", "me@c.test"], "n": 12345678901234567890123},
+        {"id": 2, "who": "plain", "tags": [], "n": 1},
+    ]
+    (bucket / "e.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    (bucket / "f.csv").write_text('id,who\n3,"{""mail"": ""A@b.test""}"\n', encoding="utf-8")
+    configure(monkeypatch, hash_columns=["email_events.who__mail"])
+    load("--tables", "email_events")
+    rows = {str(row["id"]): row for row in warehouse.rows("email_events")}
+    assert len(rows) == 3
+    found = json.dumps([[value for value in row.values() if isinstance(value, str | list | dict)] for row in rows.values()])
+    assert "@" not in found
+    assert found.count(hashed("a@b.test")) == 2
+    assert hashed("me@c.test") in found
+    assert "plain" in found

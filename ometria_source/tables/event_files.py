@@ -266,10 +266,10 @@ class EventFiles:
         """
         if seen := self._rows.privacy.seen:
             tables = self._schema.tables
-            known = known_columns(tables.get(TABLE), dlt.current.resource_state(TABLE))
-            check_names(self._privacy, seen | known)
-            check_everywhere(seen.union(*(table["columns"] for table in tables.values())))
-            note_names(self._privacy, seen)
+            known = seen | known_columns(tables.get(TABLE), dlt.current.resource_state(TABLE))
+            check_names(self._privacy, known)
+            check_everywhere(known.union(*(table["columns"] for table in tables.values())))
+            note_names(self._privacy, known)
 
     def note_files(self) -> None:
         """Move cursor and manifest, once all rows were handed on: a run that is limited or fails leaves them alone."""

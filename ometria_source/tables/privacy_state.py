@@ -32,11 +32,12 @@ def begin(policy: TablePrivacy, is_read_first: bool = False) -> None:
     state = dlt.current.resource_state(policy.table)
     stored = dlt.current.source_schema().tables.get(policy.table)
     emptied = _emptied()
+    known = known_columns(stored or emptied.get(policy.table), state)
     if not is_read_first:
-        check_names(policy, known_columns(stored or emptied.get(policy.table), state))
+        check_names(policy, known)
     if policy.table not in emptied and dlt.current.resource().write_disposition != "replace":
         check_sign(policy, stored, state)
-    note_names(policy, ())
+    note_names(policy, known)
 
 
 def note_names(policy: TablePrivacy, seen: Collection[str]) -> None:
@@ -111,7 +112,7 @@ def check_sign(policy: TablePrivacy, stored: TTableSchema | None, state: Mapping
 def _emptied() -> dict[str, TTableSchema]:
     """The tables that dlt drops or empties with this load, as with `--full-refresh`."""
     try:
-        package: Mapping[str, Any] = dlt.current.load_package_state()
+        package: Mapping[str, Any] = dict(dlt.current.load_package_state()["state"])
     except CurrentLoadPackageStateNotAvailable:
         return {}
     tables = [*package.get("dropped_tables", ()), *package.get("truncated_tables", ())]
