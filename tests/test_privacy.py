@@ -205,7 +205,9 @@ def test_a_notebook_is_held_to_the_same(ometria, load, warehouse, monkeypatch):
         pipeline.run(ometria_source().with_resources("profiles"))
     pipeline.run(ometria_source().with_resources("profiles"), refresh="drop_resources")
     assert all("@" in row["email"] for row in warehouse.rows("profiles") if row["email"])
-    pipeline.run(ometria_source(privacy="strict", pii_salt=salt).with_resources("profiles"), write_disposition="replace")
+    pipeline.run(
+        ometria_source(privacy="strict", pii_salt=salt).with_resources("profiles"), write_disposition="replace"
+    )
     with pytest.raises(InvalidSettingError, match="pii_salt"):
         ometria_source(privacy="strict")
     with pytest.raises(InvalidSettingError, match="nothing"):
@@ -260,7 +262,9 @@ def test_objects_of_an_export_are_looked_into(bucket, load, warehouse, monkeypat
     load("--tables", "email_events")
     rows = {str(row["id"]): row for row in warehouse.rows("email_events")}
     assert len(rows) == 3
-    found = json.dumps([[value for value in row.values() if isinstance(value, str | list | dict)] for row in rows.values()])
+    found = json.dumps(
+        [[value for value in row.values() if isinstance(value, str | list | dict)] for row in rows.values()]
+    )
     assert "@" not in found
     assert found.count(hashed("a@b.test")) == 2
     assert hashed("me@c.test") in found

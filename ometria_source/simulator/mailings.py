@@ -36,7 +36,7 @@ CAMPAIGNS = (
     Campaign("007", "Spring, at last", "mass", 'Spring is here,\nand "finally" 🌷', 57.4),
     Campaign("1001", " padded ", "mass", "New in: linen", 49.3),
     Campaign("1002", "NaN", "mass", "null", 41.7),
-    Campaign("1003", "+447700900123", "automation", "", 36.2),
+    Campaign("1003", "+442079460123", "automation", "", 36.2),
     Campaign("1004", "Crème brûlée week", "mass", None, 28.4),
     Campaign("0005", None, "automation", "1,5 % off; =SUM(A1)", 21.6),
     Campaign("1006", "Reminder", "automation", "Your basket misses you", 12.3),

@@ -38,7 +38,7 @@ class Privacy:
             for setting, names in (("hash_columns", hash_columns), ("drop_columns", drop_columns))
             for rule in parse_rules(setting, names, tuple(DOCUMENTED), normalize)
         )
-        if privacy not in (None, STRICT):
+        if privacy and privacy != STRICT:
             raise InvalidSettingError("privacy", f'must be "{STRICT}", or not be set.')
         if (privacy or hash_columns) and not (pii_salt and pii_salt.strip()):
             raise InvalidSettingError(
