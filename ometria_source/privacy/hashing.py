@@ -20,8 +20,9 @@ from ometria_source.export.canonical import canonical_text, json_text, one_array
 
 HASH_HEX_DIGITS = 64
 
-# What is taken for an e-mail address inside a text: two words without separators around an `@`.
-EMAIL = re.compile(r"[^\s@<>()\[\]{},;:\"'`\\/=&?|]+@[^\s@<>()\[\]{},;:\"'`\\/=&?|]+")
+# What is taken for an e-mail address inside a text: words without separators around an `@`.
+_WORD = r"[^\s@<>()\[\]{},;:\"'`\\/=&?|]+"
+EMAIL = re.compile(f"{_WORD}(?:@{_WORD})+")
 
 
 class Hasher:
