@@ -100,6 +100,8 @@ def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh:
             _pass_on_interrupt(error)
             log.info("%s failed", name, exc_info=error)
             table.error = sentence(error)
+    if selected.resources[name].write_disposition == "append":
+        table.notes.append("rows are not merged: what is read again is doubled")
     table.seconds = time.monotonic() - began
     table.metrics = dict(selected.resources[name].custom_metrics)
     return table
