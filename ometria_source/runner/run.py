@@ -102,7 +102,7 @@ def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh:
             log.info("%s failed", name, exc_info=error)
             table.error = sentence(error)
     if selected.resources[name].write_disposition == "append":
-        table.notes.append("rows are not merged: what is read again is doubled")
+        table.notes.append("rows are added, not merged: those that are read again are doubled, and none is removed")
     table.seconds = time.monotonic() - began
     table.metrics = dict(selected.resources[name].custom_metrics)
     return table

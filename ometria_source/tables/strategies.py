@@ -15,6 +15,7 @@ from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationCapabilitiesException
 from dlt.common.destination.utils import resolve_merge_strategy
 from dlt.common.schema.typing import TLoaderMergeStrategy
+from dlt.common.storages.load_package import LoadPackageStateInjectableContext
 from dlt.extract import DltResource
 
 from ometria_source.exceptions import InvalidSettingError, KeptRowsError, NoSuchStrategyError, NotMergedError
@@ -77,9 +78,12 @@ def strategy_at(
 
 
 def running_strategy() -> TLoaderMergeStrategy | None:
-    """`strategy_at` of the running resource, at the destination of the running pipeline."""
+    """`strategy_at` of the running resource, at the destination of the pipeline that extracts it.
+
+    Somebody who only looks at the rows of a resource loads them nowhere, also while a pipeline is there.
+    """
     container = Container()
-    is_known = DestinationCapabilitiesContext in container
+    is_known = LoadPackageStateInjectableContext in container and DestinationCapabilitiesContext in container
     return strategy_at(dlt.current.resource(), container[DestinationCapabilitiesContext] if is_known else None)
 
 
