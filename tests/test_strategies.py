@@ -162,3 +162,19 @@ def test_a_file_that_is_replaced_while_it_is_read_is_up_to_date_after_the_next_r
     # and no more
     source = load_logs("email_events", email_events_key=["event_id"], file_lag_days=lag)
     assert source.resources["email_events"].custom_metrics["files_read"] == 0
+
+
+def test_a_strategy_that_is_no_longer_asked_for_stays_and_gets_each_key_once(bucket, warehouse):
+    """dlt keeps the hints of a table: without any in the resource it goes on with the ones of earlier runs."""
+    pipeline = dlt.pipeline("ometria_pipeline", destination="duckdb", dataset_name="ometria")
+    source = ometria_source(email_events_key=["event_id"]).with_resources("email_events")
+    upsert = {"disposition": "merge", "strategy": "upsert"}
+    source.resources["email_events"].apply_hints(write_disposition=upsert)
+    write_events(bucket / "a.csv", [event(1, "old")], NOW - timedelta(hours=3))
+    pipeline.run(source, loader_file_format="parquet")
+
+    write_events(bucket / "b.csv", [event(1, "new")], NOW)
+    write_events(bucket / "c.csv", [event(1, "in between")], NOW - timedelta(hours=1))
+    again = ometria_source(email_events_key=["event_id"]).with_resources("email_events")
+    pipeline.run(again, loader_file_format="parquet")
+    assert kinds(warehouse) == {"e1": "new"}

@@ -8,13 +8,15 @@ program, for all tables of a run, before it begins.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import cast
 
 import dlt
 from dlt.common.configuration.container import Container
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationCapabilitiesException
 from dlt.common.destination.utils import resolve_merge_strategy
-from dlt.common.schema.typing import TLoaderMergeStrategy
+from dlt.common.schema.typing import TLoaderMergeStrategy, TTableSchema
+from dlt.common.schema.utils import has_table_seen_data
 from dlt.common.storages.load_package import LoadPackageStateInjectableContext
 from dlt.extract import DltResource
 
@@ -34,13 +36,15 @@ TABLE_FORMATS = {"delta": "dlt.common.libs.deltalake", "iceberg": "dlt.common.li
 
 
 def strategy_at(
-    resource: DltResource, capabilities: DestinationCapabilitiesContext | None
+    resource: DltResource, capabilities: DestinationCapabilitiesContext | None, known: TTableSchema | None = None
 ) -> TLoaderMergeStrategy | None:
     """How a destination merges the table of a resource.
 
     Args:
         resource: With the hints as they are now, those of a user's `apply_hints` included.
         capabilities: Of the destination; None: it is not known.
+        known: The table as the pipeline has it; None: it has none, or that is not known. dlt goes on with its hints
+            where the resource has no others.
 
     Returns:
         dlt's name of the strategy; None where rows are not merged because the table's disposition says so (append,
@@ -50,15 +54,16 @@ def strategy_at(
         NotMergedError: They should be merged, and dlt would append.
         KeptRowsError: Rows that are gone in Ometria would stay.
         NoSuchStrategyError: The hints name a strategy that the destination does not have.
-        InvalidSettingError: The destination does not have the table format.
+        InvalidSettingError: The destination does not have the table format, or the table is of another one.
         MissingDependencyException: dlt lacks the package for the table format.
     """
     table = resource.compute_table_schema()
+    if capabilities is not None:
+        _check_table_format(table.get("table_format"), capabilities, known)
+    table = cast(TTableSchema, {**(known or {}), **table})
     name = resource.name
     wanted: TLoaderMergeStrategy | None = table.get("x-merge-strategy")  # type: ignore[assignment]
     is_merged = table.get("write_disposition") == "merge"
-    if capabilities is not None:
-        _check_table_format(table.get("table_format"), capabilities)
     if not is_merged:
         return None
     strategy: TLoaderMergeStrategy | None = wanted or DEFAULT_STRATEGY
@@ -84,7 +89,11 @@ def running_strategy() -> TLoaderMergeStrategy | None:
     """
     container = Container()
     is_known = LoadPackageStateInjectableContext in container and DestinationCapabilitiesContext in container
-    return strategy_at(dlt.current.resource(), container[DestinationCapabilitiesContext] if is_known else None)
+    resource = dlt.current.resource()
+    if not is_known:
+        return strategy_at(resource, None)
+    known = dlt.current.source_schema().tables.get(resource.name)
+    return strategy_at(resource, container[DestinationCapabilitiesContext], known)
 
 
 def _has_sql_merge(capabilities: DestinationCapabilitiesContext) -> bool:
@@ -92,13 +101,22 @@ def _has_sql_merge(capabilities: DestinationCapabilitiesContext) -> bool:
     return DEFAULT_STRATEGY in (capabilities.supported_merge_strategies or ())
 
 
-def _check_table_format(table_format: str | None, capabilities: DestinationCapabilitiesContext) -> None:
+def _check_table_format(
+    table_format: str | None, capabilities: DestinationCapabilitiesContext, known: TTableSchema | None
+) -> None:
     if table_format is None:
         return
     if table_format not in (capabilities.supported_table_formats or ()):
         raise InvalidSettingError(
             "table_format", f"is `{table_format}`, which this destination does not have; leave it out there."
         )
-    if table_format in TABLE_FORMATS and not _has_sql_merge(capabilities):
-        # dlt would miss its package only when everything was read
-        import_module(TABLE_FORMATS[table_format])
+    if table_format not in TABLE_FORMATS or _has_sql_merge(capabilities):
+        return
+    # dlt would miss its package only when everything was read
+    import_module(TABLE_FORMATS[table_format])
+    if known and has_table_seen_data(known) and known.get("table_format") != table_format:
+        raise InvalidSettingError(
+            "table_format",
+            f"is `{table_format}`, and `{known['name']}` was loaded as {known.get('table_format', 'plain files')}. "
+            "Nothing of it was read. Leave the format as it was, or load the table anew with `--full-refresh`.",
+        )
