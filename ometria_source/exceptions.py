@@ -8,6 +8,7 @@ OmetriaError
   |     +-- NotMergedError          the destination would append rows that must be merged
   |     +-- KeptRowsError           a merge that removes nothing, for a table that must lose rows
   |     +-- NoSuchStrategyError     a merge strategy that the destination does not have
+  |     +-- UnscopedMergeError      hints under which a merge removes what was only not read
   +-- MissingSettingError       a table needs a setting that is not there
   +-- AccessDeniedError         Ometria refuses the key (401, 403)
   +-- UnavailableError          no usable answer from Ometria while patience lasted
@@ -107,6 +108,21 @@ class NoSuchStrategyError(ConfigurationError):
         super().__init__(
             f"This destination cannot merge `{table}` with the strategy `{strategy}`. Nothing was read or loaded. Take "
             "the strategy out of the hints of this table to have the destination's own."
+        )
+
+
+class UnscopedMergeError(ConfigurationError):
+    """Under the hints of a table, a merge would remove rows that a run has only not read."""
+
+    def __init__(self, table: str, strategy: str, is_log: bool) -> None:
+        self.table = table
+        self.strategy = strategy
+        what_to_do = "Take `upsert`, or no strategy at all, for this log"
+        if not is_log:
+            what_to_do = "Leave `source_filter` and `destination_scope` in the write disposition of this table"
+        super().__init__(
+            f"As the hints of `{table}` are, a merge with the strategy `{strategy}` does not know what a run has read: "
+            f"rows would be lost, or some that are none be loaded. Nothing was read or loaded. {what_to_do}."
         )
 
 

@@ -96,6 +96,25 @@ def test_a_strategy_that_removes_nothing_is_refused_for_a_table_that_loses_rows(
     assert not ometria.requests
 
 
+@pytest.mark.parametrize(
+    ("table", "disposition"),
+    [
+        *[(table, {"disposition": "merge", "strategy": "cdc"}) for table in (*SNAPSHOTS, *LOGS)],
+        *[(table, {"disposition": "merge", "strategy": "scd2"}) for table in (*SNAPSHOTS, *LOGS)],
+        *[(table, "merge") for table in SNAPSHOTS],
+    ],
+)
+def test_a_merge_that_would_lose_what_was_only_not_read_is_refused(ometria, export, table, disposition):
+    """Without a scope, `cdc` and `scd2` remove what is not in a batch; without a filter, a marker becomes a row."""
+    source = ometria_source().with_resources(table)
+    source.resources[table].apply_hints(write_disposition=disposition)
+    pipeline = dlt.pipeline("notebook", destination="duckdb", dataset_name="ometria")
+    with pytest.raises(PipelineStepFailed) as failed:
+        pipeline.run(source)
+    assert f"As the hints of `{table}` are" in sentence(failed.value)
+    assert not ometria.requests
+
+
 def test_a_strategy_that_the_destination_does_not_have_is_refused_with_a_sentence(ometria, lake):
     source = ometria_source(table_format="delta").with_resources("unsubscribes")
     source.resources["unsubscribes"].apply_hints(

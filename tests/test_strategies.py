@@ -12,6 +12,8 @@ from dlt.extract import DltSource
 from ometria_source import ometria_source
 from ometria_source.simulator import write_events
 from ometria_source.tables import event_files
+from ometria_source.tables.deletions import snapshot_merge
+from ometria_source.tables.member_lists import MERGE
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
 
@@ -178,3 +180,28 @@ def test_a_strategy_that_is_no_longer_asked_for_stays_and_gets_each_key_once(buc
     again = ometria_source(email_events_key=["event_id"]).with_resources("email_events")
     pipeline.run(again, loader_file_format="parquet")
     assert kinds(warehouse) == {"e1": "new"}
+
+
+def test_snapshots_lose_what_is_gone_and_keep_the_rest_under_cdc(account, ometria, warehouse, monkeypatch):
+    pipeline = dlt.pipeline("ometria_pipeline", destination="duckdb", dataset_name="ometria")
+    tables = {"profiles": snapshot_merge("profile_id"), "lists": snapshot_merge("list_id"), "member_lists": MERGE}
+
+    def load(**settings: object) -> None:
+        source = ometria_source(**settings).with_resources(*tables)
+        for name, disposition in tables.items():
+            source.resources[name].apply_hints(write_disposition={**disposition, "strategy": "cdc"})
+        pipeline.run(source, loader_file_format="parquet")
+
+    for way in ("lists", "profiles"):
+        load(member_lists_from=way)
+        people = list(account.profiles)
+        account.erase_profile(people[5])
+        account.update_profile(people[6], name="Changed Name")
+        account.join(next(iter(account.lists)), account.add_profile(name="Newa Comer"))
+        load(member_lists_from=way)
+        # a scan of what changed removes nothing
+        assert people[5] in {row["profile_id"] for row in warehouse.rows("profiles")}
+        load(member_lists_from=way, full_scan_days=0)
+        truth.assert_profiles(warehouse, account)
+        truth.assert_lists(warehouse, account)
+        truth.assert_members(warehouse, account)

@@ -153,12 +153,13 @@ def _new_columns(loaded: LoadInfo | None, name: str, known: dict[str, set[str]])
 def _count(pipeline: dlt.Pipeline, name: str) -> int | None:
     """The rows that a table holds now; None where it does not exist yet or cannot be counted."""
     try:
-        with pipeline.destination_client() as files:
-            if isinstance(files, SupportsOpenTables):
-                if files.is_open_table("delta", name):
-                    return int(files.load_open_table("delta", name).to_pyarrow_dataset().count_rows())
-                if files.is_open_table("iceberg", name):
-                    return int(files.load_open_table("iceberg", name).scan().count())
+        files = pipeline.destination_client()
+        if isinstance(files, SupportsOpenTables):
+            # DuckDB would fetch an extension for each from the network
+            if files.is_open_table("delta", name):
+                return int(files.load_open_table("delta", name).to_pyarrow_dataset().count_rows())
+            if files.is_open_table("iceberg", name):
+                return int(files.load_open_table("iceberg", name).scan().count())
         with pipeline.sql_client() as client:
             # dlt quotes the name, which is one of our tables
             rows = client.execute_sql(f"SELECT COUNT(*) FROM {client.make_qualified_table_name(name)}")  # noqa: S608

@@ -20,7 +20,13 @@ from dlt.common.schema.utils import has_table_seen_data
 from dlt.common.storages.load_package import LoadPackageStateInjectableContext
 from dlt.extract import DltResource
 
-from ometria_source.exceptions import InvalidSettingError, KeptRowsError, NoSuchStrategyError, NotMergedError
+from ometria_source.exceptions import (
+    InvalidSettingError,
+    KeptRowsError,
+    NoSuchStrategyError,
+    NotMergedError,
+    UnscopedMergeError,
+)
 
 # What dlt does on most destinations; taken where no pipeline runs, as when a notebook iterates over a resource.
 DEFAULT_STRATEGY: TLoaderMergeStrategy = "delete-insert"
@@ -30,6 +36,13 @@ LOGS = ("unsubscribes", "email_events")
 
 # These take rows in, and none away.
 KEEPING = ("upsert", "insert-only")
+
+# These make a table equal to a batch, where no scope says which rows the batch stands for.
+SYNCING = ("cdc", "scd2")
+
+# Which rows of a batch are rows, and which rows of the table the batch stands for.
+FILTER_HINT = "x-merge-source-filter"
+SCOPE_HINT = "x-merge-destination-scope"
 
 # The table formats in which dlt merges files by itself, and the module that does it.
 TABLE_FORMATS = {"delta": "dlt.common.libs.deltalake", "iceberg": "dlt.common.libs.pyiceberg"}
@@ -54,6 +67,7 @@ def strategy_at(
         NotMergedError: They should be merged, and dlt would append.
         KeptRowsError: Rows that are gone in Ometria would stay.
         NoSuchStrategyError: The hints name a strategy that the destination does not have.
+        UnscopedMergeError: The hints do not say which rows of the table a batch stands for.
         InvalidSettingError: The destination does not have the table format, or the table is of another one.
         MissingDependencyException: dlt lacks the package for the table format.
     """
@@ -61,24 +75,36 @@ def strategy_at(
     if capabilities is not None:
         _check_table_format(table.get("table_format"), capabilities, known)
     table = cast(TTableSchema, {**(known or {}), **table})
-    name = resource.name
-    wanted: TLoaderMergeStrategy | None = table.get("x-merge-strategy")  # type: ignore[assignment]
-    is_merged = table.get("write_disposition") == "merge"
-    if not is_merged:
+    if table.get("write_disposition") != "merge":
         return None
-    strategy: TLoaderMergeStrategy | None = wanted or DEFAULT_STRATEGY
-    if capabilities is not None:
-        formats = [form for form in TABLE_FORMATS if form in (capabilities.supported_table_formats or ())]
-        if name not in LOGS and not _has_sql_merge(capabilities):
-            raise KeptRowsError(name, None, formats)
-        try:
-            strategy = resolve_merge_strategy({str(table["name"]): table}, table, capabilities)
-        except DestinationCapabilitiesException:
-            raise NoSuchStrategyError(name, str(wanted)) from None
-        if strategy is None:
-            raise NotMergedError(name, formats)
+    name = resource.name
+    strategy = _resolved(name, table, capabilities)
     if name not in LOGS and strategy in KEEPING:
         raise KeptRowsError(name, strategy)
+    if name not in LOGS or strategy in SYNCING:
+        # a log has no marker to filter
+        needed = [SCOPE_HINT] if name in LOGS else [SCOPE_HINT, FILTER_HINT]
+        if not all(table.get(hint) for hint in needed):
+            raise UnscopedMergeError(name, strategy, name in LOGS)
+    return strategy
+
+
+def _resolved(
+    name: str, table: TTableSchema, capabilities: DestinationCapabilitiesContext | None
+) -> TLoaderMergeStrategy:
+    """The strategy that dlt takes; `name` is that of the resource."""
+    wanted: TLoaderMergeStrategy | None = table.get("x-merge-strategy")  # type: ignore[assignment]
+    if capabilities is None:
+        return wanted or DEFAULT_STRATEGY
+    formats = [form for form in TABLE_FORMATS if form in (capabilities.supported_table_formats or ())]
+    if name not in LOGS and not _has_sql_merge(capabilities):
+        raise KeptRowsError(name, None, formats)
+    try:
+        strategy = resolve_merge_strategy({str(table["name"]): table}, table, capabilities)
+    except DestinationCapabilitiesException:
+        raise NoSuchStrategyError(name, str(wanted)) from None
+    if strategy is None:
+        raise NotMergedError(name, formats)
     return strategy
 
 
