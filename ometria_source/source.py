@@ -1,10 +1,12 @@
 """The source: settings in, resources out. It does no I/O: an orchestrator calls it at import time."""
 
 # no `from __future__ import annotations`: dlt reads this signature to find the settings and their types
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 import dlt
+from dlt.common.schema.typing import TTableFormat
 from dlt.common.time import ensure_pendulum_datetime
 from dlt.common.typing import TAnyDateTime
 from dlt.extract import DltResource
@@ -13,6 +15,7 @@ from ometria_source.api.account import Account
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.export.listing import bucket_listing
 from ometria_source.export.patience import Patience
+from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.privacy.rules import DROP
 from ometria_source.settings import (
     DEFAULT_BASE_URL,
@@ -29,6 +32,7 @@ from ometria_source.tables.member_lists import member_lists_resource, person_of
 from ometria_source.tables.privacy import Privacy
 from ometria_source.tables.profile_scan import SharedProfileScan
 from ometria_source.tables.profiles import profiles_resource
+from ometria_source.tables.strategies import TABLE_FORMATS
 from ometria_source.tables.unsubscribes import unsubscribes_resource
 
 # Where dlt looks for the settings: `sources.ometria`.
@@ -69,6 +73,7 @@ def ometria_source(
     drop_columns: list[str] | None = None,
     pii_salt: dlt.TSecretStrValue | None = None,
     privacy: str | None = None,
+    table_format: str | None = None,
 ) -> tuple[DltResource, ...]:
     """A retailer's Ometria account as five tables, and an inventory of its export.
 
@@ -106,6 +111,8 @@ def ometria_source(
         drop_columns: Columns that are left out, such as ["profiles.properties__notes"].
         pii_salt: The secret that makes the hashes; needed to hash.
         privacy: "strict": hash or drop every column that is personal.
+        table_format: "delta" or "iceberg": what `unsubscribes` and `email_events` are at a destination of files, which
+            can merge no other kind, nor the other tables at all.
 
     Returns:
         A dlt source with the resources `profiles`, `lists`, `member_lists`, `unsubscribes`, `email_events` and
@@ -126,26 +133,17 @@ def ometria_source(
         _check_not_negative(name, number)
     _check_choice("member_lists_from", member_lists_from, MEMBER_LISTS_FROM)
     _check_choice("on_bad_file", on_bad_file, ON_BAD_FILE)
+    if table_format is not None:
+        _check_choice("table_format", table_format, tuple(TABLE_FORMATS))
     if file_format is not None:
         _check_choice("file_format", file_format, FILE_FORMATS)
     personal = Privacy(hash_columns, drop_columns, pii_salt, privacy)
     if not bucket_url:
         personal.check_everywhere()
-    normalize = dlt.current.source_schema().naming.normalize_path
     event_privacy = personal.of("email_events")
-    declared = {}
-    for name, kind in (email_events_columns or {}).items():
-        _check_choice("email_events_columns", kind, COLUMN_TYPES)
-        if normalize(name) in EVENT_COLUMNS:
-            raise InvalidSettingError("email_events_columns", f"must not name `{name}`, which the table has by itself.")
-        if event_privacy.action(normalize(name)) is None:
-            # a hash is text, whatever is declared
-            declared[name] = kind
-    for name in email_events_key or ():
-        if event_privacy.action(normalize(name)) == DROP and not pii_salt:
-            raise InvalidSettingError(
-                "drop_columns", f"names `{name}`, which is in `email_events_key`: set `pii_salt`, or hash it instead."
-            )
+    declared = _declared_columns(email_events_columns or {}, event_privacy)
+    if not pii_salt:
+        _check_key(email_events_key or (), event_privacy)
     account = Account(base_url, api_key, requests_per_second, patience_minutes)
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
     export = Export(
@@ -158,15 +156,19 @@ def ometria_source(
         declared,
     )
     shared_scan = SharedProfileScan(person_of(personal.of("member_lists")))
+    unsubscribes = unsubscribes_resource(account, start, end, personal.of("unsubscribes"))
     email_events = email_events_resource(export, start, end, file_lag_days, event_privacy, personal.check_everywhere)
     email_events.selected = bool(bucket_url)
+    if table_format is not None:
+        for log in (unsubscribes, email_events):
+            log.apply_hints(table_format=cast(TTableFormat, table_format))
     return (
         profiles_resource(account, shared_scan, full_scan_days, allow_deletes, personal.of("profiles")),
         lists_resource(account, allow_deletes, personal.of("lists")),
         member_lists_resource(
             account, shared_scan, member_lists_from, full_scan_days, allow_deletes, personal.of("member_lists")
         ),
-        unsubscribes_resource(account, start, end, personal.of("unsubscribes")),
+        unsubscribes,
         email_events,
         email_event_files_resource(export),
     )
@@ -182,6 +184,26 @@ def _instant(setting: str, value: TAnyDateTime | None) -> datetime | None:
         return instant
     except (ValueError, TypeError, OverflowError):
         raise InvalidSettingError(setting, "is not a date; write it as 2024-01-31 or 2024-01-31T12:00:00Z.") from None
+
+
+def _declared_columns(columns: Mapping[str, str], privacy: TablePrivacy) -> dict[str, str]:
+    """The types of `email_events_columns` that hold: a hash is text, whatever is declared."""
+    normalize = dlt.current.source_schema().naming.normalize_path
+    for name, kind in columns.items():
+        _check_choice("email_events_columns", kind, COLUMN_TYPES)
+        if normalize(name) in EVENT_COLUMNS:
+            raise InvalidSettingError("email_events_columns", f"must not name `{name}`, which the table has by itself.")
+    return {name: kind for name, kind in columns.items() if privacy.action(normalize(name)) is None}
+
+
+def _check_key(columns: Sequence[str], privacy: TablePrivacy) -> None:
+    """Without a salt, a key cannot be made of a column that is dropped."""
+    normalize = dlt.current.source_schema().naming.normalize_path
+    for name in columns:
+        if privacy.action(normalize(name)) == DROP:
+            raise InvalidSettingError(
+                "drop_columns", f"names `{name}`, which is in `email_events_key`: set `pii_salt`, or hash it instead."
+            )
 
 
 def _check_window(start: datetime | None, end: datetime | None) -> None:

@@ -125,6 +125,7 @@ def _source(ometria: SimulatedOmetria, export: Path) -> DltSource:
         drop_columns=None,
         pii_salt=None,
         privacy=None,
+        table_format=None,
     )
 
 

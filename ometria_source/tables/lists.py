@@ -15,7 +15,15 @@ from ometria_source.api.scan import scan
 from ometria_source.exceptions import UnexpectedAnswerError
 from ometria_source.privacy.json_rows import RowPrivacy
 from ometria_source.privacy.policy import TablePrivacy
-from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_id, is_limited, snapshot_merge
+from ometria_source.tables.deletions import (
+    MARKER,
+    IdSketch,
+    guard_deletions,
+    is_id,
+    is_limited,
+    is_merged,
+    snapshot_merge,
+)
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.rows import RowMapper
@@ -85,11 +93,13 @@ def lists_resource(account: Account, allow_deletes: bool, privacy: TablePrivacy)
             One list of rows per request, then the marker that removes the lists that are gone.
 
         Raises:
+            ConfigurationError: The table cannot be merged; as `strategy_at`.
             MissingSettingError: `api_key` is not configured.
             MassDeletionError: More than a tenth of the lists, and more than ten, are gone.
             InvalidSettingError: The table was loaded under other privacy settings, or one of them names no column.
             OmetriaError: As `OmetriaClient.get`.
         """
+        merged = is_merged()
         begin(privacy)
         client = account.client("lists")
         state = dlt.current.resource_state()
@@ -106,9 +116,10 @@ def lists_resource(account: Account, allow_deletes: bool, privacy: TablePrivacy)
                 yield rows
             if limited:
                 return
-            if "ids" in state:
+            if merged and "ids" in state:
                 guard_deletions("lists", IdSketch.from_state(state["ids"]), found, allow_deletes)
             state["ids"] = found.to_state()
-            yield [{"list_id": MARKER}]
+            if merged:
+                yield [{"list_id": MARKER}]
 
     return lists

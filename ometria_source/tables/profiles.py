@@ -14,7 +14,7 @@ from ometria_source.api.account import Account
 from ometria_source.api.client import JsonObject
 from ometria_source.privacy.json_rows import RowPrivacy
 from ometria_source.privacy.policy import TablePrivacy
-from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, snapshot_merge
+from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, is_merged, snapshot_merge
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.profile_scan import SharedProfileScan, profile_pages
@@ -117,11 +117,13 @@ def profiles_resource(
             One list of rows per request, in Ometria's order; after a complete scan the marker that removes the rest.
 
         Raises:
+            ConfigurationError: The table cannot be merged; as `strategy_at`.
             MissingSettingError: `api_key` is not configured.
             MassDeletionError: A complete scan would remove more than a tenth of the table.
             InvalidSettingError: The table was loaded under other privacy settings, or one of them names no column.
             OmetriaError: As `OmetriaClient.get`.
         """
+        merged = is_merged()
         begin(privacy)
         client = account.client("profiles")
         state = dlt.current.resource_state()
@@ -143,13 +145,14 @@ def profiles_resource(
                 return
             known = IdSketch.from_state(state["ids"]) if "ids" in state else IdSketch()
             if since is None:
-                guard_deletions("profiles", known, found, allow_deletes)
+                if merged:
+                    guard_deletions("profiles", known, found, allow_deletes)
                 known = found
             else:
                 known.include(found)
             state["ids"] = known.to_state()
             watermark.advance(watermark.started, complete=since is None)
-            if since is None:
+            if merged and since is None:
                 yield [{"profile_id": MARKER}]
 
     return profiles
