@@ -57,19 +57,19 @@ def fakesnow_server(tmp_path_factory) -> Iterator[str]:
 def at_duckdb(workspace: Path, dataset: str) -> Place:
     # named, because the pipeline that the tests look through would have a file of its own
     settings = {"DESTINATION__DUCKDB__CREDENTIALS": f"duckdb:///{workspace / 'warehouse.duckdb'}"}
-    return Place("duckdb", "duckdb", dataset, settings, f"{CLIENTS}.duckdb.sql_client.DuckDbSqlClient")
+    return Place("duckdb", "duckdb", dataset, settings, f"{CLIENTS}.duckdb.sql_client:DuckDbSqlClient")
 
 
 @pytest.fixture
 def at_postgres(postgres_server: str, dataset: str) -> Place:
     settings = {"DESTINATION__POSTGRES__CREDENTIALS": postgres_server}
-    return Place("postgres", "postgres", dataset, settings, f"{CLIENTS}.postgres.sql_client.Psycopg2SqlClient")
+    return Place("postgres", "postgres", dataset, settings, f"{CLIENTS}.postgres.sql_client:Psycopg2SqlClient")
 
 
 @pytest.fixture
 def at_sqlite(workspace: Path, dataset: str) -> Place:
     settings = {"DESTINATION__SQLALCHEMY__CREDENTIALS": f"sqlite:///{workspace / 'warehouse.sqlite'}"}
-    client = f"{CLIENTS}.sqlalchemy.db_api_client.SqlalchemyClient"
+    client = f"{CLIENTS}.sqlalchemy.db_api_client:SqlalchemyClient"
     return Place("sqlalchemy", "sqlalchemy", dataset, settings, client)
 
 
@@ -81,7 +81,7 @@ def at_snowflake(fakesnow_server: str, dataset: str, monkeypatch: pytest.MonkeyP
         "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     monkeypatch.syspath_prepend(HERE)
-    return Place("snowflake", "emulator", dataset, settings, f"{CLIENTS}.snowflake.sql_client.SnowflakeSqlClient")
+    return Place("snowflake", "emulator", dataset, settings, f"{CLIENTS}.snowflake.sql_client:SnowflakeSqlClient")
 
 
 @pytest.fixture(params=["duckdb", "postgres", "sqlite", "snowflake"])

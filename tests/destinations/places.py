@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from typing import Any
 
 import dlt
 
 from ometria_source import ometria_source
-from ometria_source.runner.options import LOGS, PIPELINE_NAME, TABLES
+from ometria_source.runner.options import PIPELINE_NAME, TABLES
 from ometria_source.tables.strategies import strategy_at
 
 
@@ -27,7 +27,6 @@ class Place:
         sql_client: The class through which dlt talks to it, for `killed_program`.
         flags: What the program needs besides.
         tables: What it can hold.
-        weaker: The data type in which a column is stored, where that is not the declared one.
     """
 
     name: str
@@ -37,7 +36,6 @@ class Place:
     sql_client: str
     flags: tuple[str, ...] = ()
     tables: tuple[str, ...] = TABLES
-    weaker: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def arguments(self) -> tuple[str, ...]:
