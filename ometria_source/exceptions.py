@@ -5,6 +5,9 @@ OmetriaError
   |     +-- InvalidSettingError     a setting has a value that cannot work
   |     +-- NothingConfiguredError  there is neither an API key nor a bucket
   |     +-- RunInProgressError      another run uses the same working folder
+  |     +-- NotMergedError          the destination would append rows that must be merged
+  |     +-- KeptRowsError           a merge that removes nothing, for a table that must lose rows
+  |     +-- NoSuchStrategyError     a merge strategy that the destination does not have
   +-- MissingSettingError       a table needs a setting that is not there
   +-- AccessDeniedError         Ometria refuses the key (401, 403)
   +-- UnavailableError          no usable answer from Ometria while patience lasted
@@ -22,6 +25,14 @@ URL's query or a row's content.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+
+# How to have it all the same.
+_OR_APPEND = (
+    'To load without merging, give `--append`, in code `apply_hints(write_disposition="append")`; rows that are read '
+    "again are then doubled."
+)
 
 
 class OmetriaError(Exception):
@@ -57,6 +68,45 @@ class RunInProgressError(ConfigurationError):
         super().__init__(
             f"Another run of `{pipeline_name}` is in progress on this working folder. Nothing was read. Wait for it "
             "to end, or give this run a working folder of its own with the environment variable `DLT_DATA_DIR`."
+        )
+
+
+class NotMergedError(ConfigurationError):
+    """The destination cannot merge a table: dlt would append, and double the rows that are read again."""
+
+    def __init__(self, table: str, table_formats: Sequence[str]) -> None:
+        self.table = table
+        formats = " or ".join(f"`--table-format {name}`" for name in table_formats)
+        what_to_do = f"Take a table format that can be merged: {formats}" if formats else "Take another destination"
+        super().__init__(
+            f"dlt cannot merge `{table}` at this destination: it would append, and double every row that is read "
+            f"again. Nothing was read or loaded. {what_to_do}. {_OR_APPEND}"
+        )
+
+
+class KeptRowsError(ConfigurationError):
+    """A table that must lose the rows that are gone in Ometria would be merged in a way that removes none."""
+
+    def __init__(self, table: str, strategy: str | None, table_formats: Sequence[str] = ()) -> None:
+        self.table = table
+        where = "at this destination" if strategy is None else f"with the merge strategy `{strategy}`"
+        formats = " or ".join(f"`--table-format {name}`" for name in table_formats)
+        super().__init__(
+            f"`{table}` must lose the rows that are gone in Ometria, which dlt cannot do {where}. Nothing was read or "
+            "loaded. Load only the two logs here: `--tables unsubscribes,email_events`"
+            f"{f', with {formats}' if formats else ''}. {_OR_APPEND}"
+        )
+
+
+class NoSuchStrategyError(ConfigurationError):
+    """The hints of a table name a merge strategy that the destination does not have."""
+
+    def __init__(self, table: str, strategy: str) -> None:
+        self.table = table
+        self.strategy = strategy
+        super().__init__(
+            f"This destination cannot merge `{table}` with the strategy `{strategy}`. Nothing was read or loaded. Take "
+            "the strategy out of the hints of this table to have the destination's own."
         )
 
 

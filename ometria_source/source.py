@@ -2,9 +2,10 @@
 
 # no `from __future__ import annotations`: dlt reads this signature to find the settings and their types
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 import dlt
+from dlt.common.schema.typing import TTableFormat
 from dlt.common.time import ensure_pendulum_datetime
 from dlt.common.typing import TAnyDateTime
 from dlt.extract import DltResource
@@ -27,6 +28,7 @@ from ometria_source.tables.lists import lists_resource
 from ometria_source.tables.member_lists import member_lists_resource
 from ometria_source.tables.profile_scan import SharedProfileScan
 from ometria_source.tables.profiles import profiles_resource
+from ometria_source.tables.strategies import TABLE_FORMATS
 from ometria_source.tables.unsubscribes import unsubscribes_resource
 
 # Where dlt looks for the settings: `sources.ometria`.
@@ -63,6 +65,7 @@ def ometria_source(
     file_lag_days: float = DEFAULT_FILE_LAG_DAYS,
     on_bad_file: str = "fail",
     allow_deletes: bool = False,
+    table_format: str | None = None,
 ) -> tuple[DltResource, ...]:
     """A retailer's Ometria account as five tables, and an inventory of its export.
 
@@ -96,6 +99,8 @@ def ometria_source(
             are loaded; the file is named in a warning, and tried again by every run within `file_lag_days`. Files are
             then read twice: what was handed on cannot be taken back.
         allow_deletes: Accept a complete scan that would remove more than a tenth of a table.
+        table_format: "delta" or "iceberg": what `unsubscribes` and `email_events` are at a destination of files, which
+            can merge no other kind, nor the other tables at all.
 
     Returns:
         A dlt source with the resources `profiles`, `lists`, `member_lists`, `unsubscribes`, `email_events` and
@@ -116,6 +121,8 @@ def ometria_source(
         _check_not_negative(name, number)
     _check_choice("member_lists_from", member_lists_from, MEMBER_LISTS_FROM)
     _check_choice("on_bad_file", on_bad_file, ON_BAD_FILE)
+    if table_format is not None:
+        _check_choice("table_format", table_format, tuple(TABLE_FORMATS))
     if file_format is not None:
         _check_choice("file_format", file_format, FILE_FORMATS)
     normalize = dlt.current.source_schema().naming.normalize_path
@@ -135,13 +142,17 @@ def ometria_source(
         email_events_columns or {},
     )
     shared_scan = SharedProfileScan()
+    unsubscribes = unsubscribes_resource(account, start, end)
     email_events = email_events_resource(export, start, end, file_lag_days)
     email_events.selected = bool(bucket_url)
+    if table_format is not None:
+        for log in (unsubscribes, email_events):
+            log.apply_hints(table_format=cast(TTableFormat, table_format))
     return (
         profiles_resource(account, shared_scan, full_scan_days, allow_deletes),
         lists_resource(account, allow_deletes),
         member_lists_resource(account, shared_scan, member_lists_from, full_scan_days, allow_deletes),
-        unsubscribes_resource(account, start, end),
+        unsubscribes,
         email_events,
         email_event_files_resource(export),
     )

@@ -37,13 +37,14 @@ class _End:
 
 
 def in_parallel(
-    items: Sequence[Item], work: Callable[[Item], Iterator[Result]]
+    items: Sequence[Item], work: Callable[[Item], Iterator[Result]], readers: int | None = None
 ) -> Generator[Result | None, None, None]:
     """Work on several items at a time, in threads.
 
     Args:
         items: Begun in their order.
         work: Called with an item; what it yields is handed on.
+        readers: How many are worked on at once; None: `MOST_READERS`. One keeps the results in the order of the items.
 
     Yields:
         The results of all items, in the order in which they are ready; None when there is none yet, by which dlt knows
@@ -53,22 +54,22 @@ def in_parallel(
         BaseException: What `work` raises, after the results that were ready before; the other threads end when they
             have their next one.
     """
-    readers = _Readers(items, work)
+    working = _Readers(items, work, MOST_READERS if readers is None else readers)
     try:
-        yield from readers.results()
+        yield from working.results()
     finally:
-        readers.stop()
+        working.stop()
 
 
 class _Readers(Generic[Item, Result]):
-    def __init__(self, items: Sequence[Item], work: Callable[[Item], Iterator[Result]]) -> None:
+    def __init__(self, items: Sequence[Item], work: Callable[[Item], Iterator[Result]], readers: int) -> None:
         self._work = work
         self._items = iter(items)
         self._taking = threading.Lock()
         self._results: SimpleQueue[Result | _End] = SimpleQueue()
         self._places = threading.Semaphore(MOST_WAITING)
         self._stopped = threading.Event()
-        self._running = min(MOST_READERS, len(items))
+        self._running = min(readers, len(items))
         # daemons: the end of the program does not wait for a bucket that gives no answer
         self._threads = [
             threading.Thread(target=self._run, name=f"ometria-export-{number}", daemon=True)

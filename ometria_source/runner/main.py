@@ -15,12 +15,13 @@ from dlt.extract import DltSource
 from ometria_source.exceptions import ConfigurationError, InvalidSettingError, NothingConfiguredError
 from ometria_source.export.patience import end_all_patience
 from ometria_source.runner.describe import run_describe
-from ometria_source.runner.options import LOGS, PIPELINE_NAME, TABLES, Options, parse_options
+from ometria_source.runner.options import PIPELINE_NAME, TABLES, Options, parse_options
 from ometria_source.runner.redaction import redact_errors, redacted_packages, redacted_traceback
 from ometria_source.runner.run import run_tables
 from ometria_source.runner.sentences import sentence
-from ometria_source.runner.workspace import open_pipeline, working_folder
+from ometria_source.runner.workspace import capabilities_of, open_pipeline, working_folder
 from ometria_source.source import ometria_source
+from ometria_source.tables.strategies import LOGS, strategy_at
 
 FAILED = 1
 MISCONFIGURED = 2
@@ -66,17 +67,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _load_account(options: Options) -> int:
     # only what was given: an argument that is None would hide the setting of the same name
-    window: dict[str, Any] = {
-        name: value
-        for name, value in (("start_date", options.start_date), ("end_date", options.end_date))
-        if value is not None
+    given: dict[str, Any] = {
+        name: getattr(options, name)
+        for name in ("start_date", "end_date", "table_format")
+        if getattr(options, name) is not None
     }
-    source = ometria_source(**window)
+    source = ometria_source(**given)
     if options.full_refresh and _configured()[2]:
         raise InvalidSettingError(
             "end_date", "is set, which reads a piece, and --full-refresh replaces whole tables: take one of them away."
         )
     tables = _tables_to_load(options, source)
+    if options.append:
+        for name in set(tables) & set(TABLES):
+            source.resources[name].apply_hints(write_disposition="append")
+    capabilities = capabilities_of(options.destination)
+    for name in tables:
+        strategy_at(source.resources[name], capabilities)
     with working_folder(PIPELINE_NAME):
         pipeline = open_pipeline(PIPELINE_NAME, options.destination, options.dataset)
         quiet_dlt(options.verbose)

@@ -7,11 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ometria_source.exceptions import InvalidSettingError
+from ometria_source.tables.strategies import TABLE_FORMATS
 
 TABLES = ("profiles", "lists", "member_lists", "unsubscribes", "email_events")
-
-# Those that a window of time can cut a piece from.
-LOGS = ("unsubscribes", "email_events")
 
 # What can be asked for by name.
 SELECTABLE = (*TABLES, "email_event_files")
@@ -35,6 +33,8 @@ class Options:
         start_date: Start of the window, as typed.
         end_date: End of the window, as typed; makes the run a backfill.
         full_refresh: Read the tables anew and replace them.
+        append: Do not merge: add rows to what is there.
+        table_format: What the two logs are at a destination of files, as typed.
         demo: Run against a simulated account.
         describe: Describe the export, and load nothing.
         verbose: Log more, and show tracebacks.
@@ -46,6 +46,8 @@ class Options:
     start_date: str | None = None
     end_date: str | None = None
     full_refresh: bool = False
+    append: bool = False
+    table_format: str | None = None
     demo: bool = False
     describe: bool = False
     verbose: bool = False
@@ -73,6 +75,8 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--start-date", metavar="DATE", help="start of the first load, or of a backfill (UTC)")
     parser.add_argument("--end-date", metavar="DATE", help="end of a backfill, not included (UTC)")
     parser.add_argument("--full-refresh", action="store_true", help="read the selected tables anew and replace them")
+    parser.add_argument("--append", action="store_true", help="do not merge; rows that are read again are doubled")
+    parser.add_argument("--table-format", metavar="NAME", help=f"of the two logs, in files: {', '.join(TABLE_FORMATS)}")
     parser.add_argument("--demo", action="store_true", help="show it on a simulated account; needs no credentials")
     parser.add_argument("--describe", action="store_true", help="describe the export's newest files; loads nothing")
     parser.add_argument("--verbose", action="store_true", help="log more, and show tracebacks")
@@ -103,6 +107,8 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         start_date=flags.start_date,
         end_date=flags.end_date,
         full_refresh=flags.full_refresh,
+        append=flags.append,
+        table_format=flags.table_format,
         demo=flags.demo,
         describe=flags.describe,
         verbose=flags.verbose,

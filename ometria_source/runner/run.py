@@ -14,6 +14,7 @@ from typing import Any
 
 import dlt
 from dlt.common.destination import TLoaderFileFormat
+from dlt.common.destination.client import SupportsOpenTables
 from dlt.common.pipeline import LoadInfo
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -106,6 +107,8 @@ def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh:
             _pass_on_interrupt(error)
             log.info("%s failed", name, exc_info=error)
             table.error = sentence(error)
+    if selected.resources[name].write_disposition == "append":
+        table.notes.append("rows are not merged: what is read again is doubled")
     table.seconds = time.monotonic() - began
     table.metrics = dict(selected.resources[name].custom_metrics)
     return table
@@ -155,6 +158,12 @@ def _new_columns(loaded: LoadInfo | None, name: str, known: dict[str, set[str]])
 def _count(pipeline: dlt.Pipeline, name: str) -> int | None:
     """The rows that a table holds now; None where it does not exist yet or cannot be counted."""
     try:
+        with pipeline.destination_client() as files:
+            if isinstance(files, SupportsOpenTables):
+                if files.is_open_table("delta", name):
+                    return int(files.load_open_table("delta", name).to_pyarrow_dataset().count_rows())
+                if files.is_open_table("iceberg", name):
+                    return int(files.load_open_table("iceberg", name).scan().count())
         with pipeline.sql_client() as client:
             # dlt quotes the name, which is one of our tables
             rows = client.execute_sql(f"SELECT COUNT(*) FROM {client.make_qualified_table_name(name)}")  # noqa: S608

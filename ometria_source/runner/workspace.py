@@ -15,9 +15,11 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import dlt
 from dlt.common.configuration import with_config
+from dlt.common.destination import AnyDestination, Destination, DestinationCapabilitiesContext
 from dlt.common.destination.client import WithStateSync
 from dlt.common.destination.exceptions import DestinationUndefinedEntity, UnknownDestinationModule
 from dlt.common.pipeline import TPipelineState, get_dlt_pipelines_dir
@@ -79,11 +81,11 @@ def open_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pip
 
     Args:
         pipeline_name: Its name.
-        destination: Name of a dlt destination.
+        destination: Name of a dlt destination, which dlt knows.
         dataset: Name of the dataset.
 
     Raises:
-        InvalidSettingError: dlt knows no such destination, or it cannot hold this dataset.
+        InvalidSettingError: The destination cannot hold this dataset.
     """
     if destination == "duckdb" and dataset == pipeline_name:
         # DuckDB names a database after its file: with both alike, every query would be ambiguous
@@ -116,15 +118,25 @@ def drop_unfounded_state(pipeline: dlt.Pipeline) -> None:
     pipeline.set_local_state_val(PLACE, place)
 
 
-def _create_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pipeline:
+def capabilities_of(destination: str) -> DestinationCapabilitiesContext:
+    """What a destination can do.
+
+    Args:
+        destination: Name of a dlt destination.
+
+    Raises:
+        InvalidSettingError: dlt knows no such destination.
+    """
     try:
-        pipeline = dlt.pipeline(pipeline_name, destination=destination, dataset_name=dataset)
-        pipeline.destination.capabilities()
+        return cast(AnyDestination, Destination.from_reference(destination)).capabilities()
     except UnknownDestinationModule:
         raise InvalidSettingError(
             "--destination", f"`{destination}` is not known to dlt; name one such as duckdb, snowflake or postgres."
         ) from None
-    return pipeline
+
+
+def _create_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pipeline:
+    return dlt.pipeline(pipeline_name, destination=destination, dataset_name=dataset)
 
 
 def _known_place(pipeline_name: str) -> list[str]:

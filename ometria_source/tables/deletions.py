@@ -21,6 +21,7 @@ from dlt.common.schema.typing import TDeleteInsertStrategyDict
 
 from ometria_source.exceptions import MassDeletionError
 from ometria_source.settings import DELETES_ROWS, DELETES_SHARE
+from ometria_source.tables.strategies import running_strategy
 
 # No id of Ometria's is known to look like this (they are hex groups and numbers; Ometria docs: Profiles and Lists API).
 MARKER = "*"
@@ -56,6 +57,15 @@ def is_id(value: object) -> bool:
 def is_limited() -> bool:
     """Whether the running resource has a limit (`add_limit`): it must then neither remove rows nor move a watermark."""
     return dlt.current.resource().limit is not None
+
+
+def is_merged() -> bool:
+    """Whether the running table is merged; if not, it must not get a marker: only a merge takes that away.
+
+    Raises:
+        ConfigurationError: It must not be loaded at this destination like this; as `strategy_at`.
+    """
+    return running_strategy() is not None
 
 
 class IdSketch:

@@ -19,10 +19,12 @@ from dlt.common.data_types import TDataType
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
+from ometria_source.export.first_rows import first_rows
 from ometria_source.export.parallel import in_parallel
 from ometria_source.export.row_groups import row_groups
 from ometria_source.tables.event_files import FIRST_FILE, EventFiles, Export
-from ometria_source.tables.event_rows import COLUMNS, TABLE, with_hints
+from ometria_source.tables.event_rows import COLUMNS, KEY, TABLE, with_hints
+from ometria_source.tables.strategies import DEFAULT_STRATEGY, running_strategy
 
 SECONDS_A_DAY = 24 * 60 * 60
 
@@ -50,7 +52,7 @@ def email_events_resource(
         primary_key=(),
     )
 
-    @dlt.resource(name=TABLE, primary_key="event_key", write_disposition="merge", columns=columns, incremental=cursor)
+    @dlt.resource(name=TABLE, primary_key=KEY, write_disposition="merge", columns=columns, incremental=cursor)
     def email_events() -> Iterator[TDataItems]:
         """Events of e-mails that Ometria sent: what a row is depends on the account's export.
 
@@ -61,15 +63,19 @@ def email_events_resource(
             Arrow tables; None while none is ready.
 
         Raises:
+            ConfigurationError: The table cannot be merged; as `strategy_at`.
             MissingSettingError: `bucket_url` is not configured.
             BucketError: The bucket cannot be listed or read.
             NoFilesError: No file matches, on a first run.
             UnreadableFileError: A file is not what it should be. No event of this run is loaded.
         """
+        # dlt leaves out all but one row of a key, the newest, under this strategy only
+        is_deduplicated = running_strategy() == DEFAULT_STRATEGY
         # one for each run: a reader of an earlier one may still be at it
-        reading = EventFiles(export, start_date)
-        with closing(in_parallel(reading.files(), reading.read)) as tables:
-            for table in row_groups(tables):
+        reading = EventFiles(export, start_date, newest_first=not is_deduplicated)
+        files = reading.files()
+        with closing(in_parallel(files, reading.read, readers=None if is_deduplicated else 1)) as tables:
+            for table in row_groups(tables if is_deduplicated else first_rows(tables, KEY)):
                 yield None if table is None else with_hints(table)
         reading.note_files()
 

@@ -3,6 +3,9 @@
 Files are read in parallel, each from its beginning to its end. One that was replaced meanwhile is read again: what was
 read of its old version is loaded as well, as it would have been a minute earlier, and loses against the new one. No row
 is made of both: S3 gives one version to the end, and elsewhere the file is looked at again before rows are handed on.
+
+Where the first row of a key is the one that is loaded, files are read from the newest to the oldest. One that was
+replaced meanwhile may then have lost rows to its own old version, so the next run reads it again.
 """
 
 from __future__ import annotations
@@ -97,13 +100,17 @@ class EventFiles:
     Args:
         export: Where the files are and how to read them.
         start_date: As for `email_events_resource`.
+        newest_first: Whether of the rows of one key the first is loaded, not the newest: files then come from the
+            newest to the oldest, for one reader.
     """
 
-    def __init__(self, export: Export, start_date: datetime | None) -> None:
+    def __init__(self, export: Export, start_date: datetime | None, *, newest_first: bool) -> None:
         self._export = export
         self._start_date = start_date
+        self._newest_first = newest_first
         self._lock = threading.Lock()
         self._read: list[tuple[FileItemDict, int]] = []
+        self._to_read_again: list[FileItemDict] = []
         self._now = datetime.now(timezone.utc)
         self._rows = EventRows(self._export.key, self._export.columns, dlt.current.source_schema())
         resource = dlt.current.source().resources[TABLE]
@@ -139,7 +146,10 @@ class EventFiles:
                 new, again = self._with_newer(new, known)
         self._count("files_known", len(known) - len(again))
         self._count("files_read_again", len(again))
-        return new + again
+        files = new + again
+        if self._newest_first:
+            files.sort(key=lambda file: file["modification_date"], reverse=True)
+        return files
 
     def _new_and_known(self) -> tuple[list[FileItemDict], list[FileItemDict]]:
         """The files of the window: those that no run has read, and the others."""
@@ -218,14 +228,14 @@ class EventFiles:
         """
         path = file["relative_path"]
         modified_at = file["modification_date"]
-        for _ in range(MOST_READINGS):
+        for reading in range(MOST_READINGS):
             attempt = yield from self._try(file, modified_at)
             seen = self._export.patience(look_again, file, path=path)
             if seen is None and attempt.failure:
                 log.warning("email_events: %s was deleted before its end was read; it is skipped", path)
                 return
             if seen is None or attempt.is_still(file, *seen):
-                self._conclude(file, attempt)
+                self._conclude(file, attempt, is_final=reading == 0 or not self._newest_first)
                 return
             log.warning("email_events: %s was replaced while it was read; it is read again", path)
             file = seen[0]
@@ -258,6 +268,8 @@ class EventFiles:
             (file["modification_date"] for file, rows in self._read if rows and file["modification_date"] <= self._now),
             default=self._newest(),
         )
+        # it must stay within the lag
+        newest = min([newest, *(file["modification_date"] for file in self._to_read_again)])
         self._cursor.advance(max(newest, self._newest()))
         self._manifest.forget_before(newest - self._lag)
         for file, _ in self._read:
@@ -280,13 +292,16 @@ class EventFiles:
                     raise FileExpired(file["relative_path"], opened.etag)
             yield table
 
-    def _conclude(self, file: FileItemDict, attempt: _Attempt) -> None:
+    def _conclude(self, file: FileItemDict, attempt: _Attempt, *, is_final: bool) -> None:
         """Note that a file was read, or say what is wrong with it."""
         failure = attempt.failure
         if failure is None:
             self._count("files_read")
             with self._lock:
-                self._read.append((file, attempt.rows))
+                if is_final:
+                    self._read.append((file, attempt.rows))
+                else:
+                    self._to_read_again.append(file)
         elif (
             isinstance(failure, UnreadableFileError) and self._export.on_bad_file == "skip" and not attempt.has_rows_out
         ):

@@ -20,9 +20,10 @@ from ometria_source.export.keys import row_keys
 from ometria_source.export.types import ColumnTypes, cast_declared
 
 TABLE = "email_events"
+KEY = "event_key"
 
 COLUMNS: TTableSchemaColumns = {
-    "event_key": {
+    KEY: {
         "data_type": "text",
         "nullable": False,
         "description": "Half of the SHA-256 of the columns in `email_events_key`, else of all cells.",
@@ -144,7 +145,7 @@ class EventRows:
     ) -> pa.Table:
         rows = len(keys)
         # the key is never null, and a field that could be would make dlt warn for each table
-        table = table.append_column(pa.field("event_key", pa.string(), nullable=False), keys)
+        table = table.append_column(pa.field(KEY, pa.string(), nullable=False), keys)
         for name, values in {
             "_file_path": pa.repeat(pa.scalar(path, pa.string()), rows),
             "_file_modified_at": pa.repeat(pa.scalar(modified_at, _INSTANT), rows),

@@ -13,7 +13,15 @@ from ometria_source.api.account import Account
 from ometria_source.api.client import JsonObject, OmetriaClient
 from ometria_source.api.scan import scan
 from ometria_source.exceptions import UnexpectedAnswerError
-from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_id, is_limited, snapshot_merge
+from ometria_source.tables.deletions import (
+    MARKER,
+    IdSketch,
+    guard_deletions,
+    is_id,
+    is_limited,
+    is_merged,
+    snapshot_merge,
+)
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.rows import RowMapper
 
@@ -81,10 +89,12 @@ def lists_resource(account: Account, allow_deletes: bool) -> DltResource:
             One list of rows per request, then the marker that removes the lists that are gone.
 
         Raises:
+            ConfigurationError: The table cannot be merged; as `strategy_at`.
             MissingSettingError: `api_key` is not configured.
             MassDeletionError: More than a tenth of the lists, and more than ten, are gone.
             OmetriaError: As `OmetriaClient.get`.
         """
+        merged = is_merged()
         client = account.client("lists")
         state = dlt.current.resource_state()
         mapper = RowMapper("lists", COLUMNS, RENAMES)
@@ -99,9 +109,10 @@ def lists_resource(account: Account, allow_deletes: bool) -> DltResource:
                 yield rows
             if limited:
                 return
-            if "ids" in state:
+            if merged and "ids" in state:
                 guard_deletions("lists", IdSketch.from_state(state["ids"]), found, allow_deletes)
             state["ids"] = found.to_state()
-            yield [{"list_id": MARKER}]
+            if merged:
+                yield [{"list_id": MARKER}]
 
     return lists

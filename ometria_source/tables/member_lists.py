@@ -25,7 +25,7 @@ from ometria_source.api.ahead import in_order, most_ahead
 from ometria_source.api.client import JsonObject, OmetriaClient
 from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
 from ometria_source.settings import PAGE_LIMIT
-from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited
+from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, is_merged
 from ometria_source.tables.lists import list_pages
 from ometria_source.tables.member_paths import find_path, members_of, size_of
 from ometria_source.tables.metrics import ROWS_READ, counting
@@ -95,15 +95,18 @@ def member_lists_resource(
             Lists of rows, and markers for what was read whole; None while the profiles' scan of the same run goes on.
 
         Raises:
+            ConfigurationError: The table cannot be merged; as `strategy_at`.
             MissingSettingError: `api_key` is not configured.
             UnexpectedAnswerError: Neither a path answers nor does any profile carry `lists`.
             MassDeletionError: A complete scan of the profiles would remove more than a tenth of them, or more than a
                 tenth of the lists is gone.
             OmetriaError: As `OmetriaClient.get`.
         """
+        merged = is_merged()
         client = account.client("member_lists")
         state = dlt.current.resource_state()
-        reading = _Reading(client, state, Watermark(state, full_scan_days), shared_scan, is_limited(), allow_deletes)
+        watermark = Watermark(state, full_scan_days)
+        reading = _Reading(client, state, watermark, shared_scan, is_limited(), merged, allow_deletes)
         with counting(client) as metrics:
             for rows in reading.rows(source):
                 if rows is not None:
@@ -125,6 +128,7 @@ class _Reading:
     watermark: Watermark
     shared_scan: SharedProfileScan
     limited: bool
+    merged: bool
     allow_deletes: bool
     gone: list[str] = field(default_factory=list)
 
@@ -163,17 +167,18 @@ class _Reading:
             yield from self._members(changed, path)
         if self.limited:
             return
-        if self.state.get("read_from") == "lists":
+        if self.merged and self.state.get("read_from") == "lists":
             found = IdSketch(after.keys() - set(self.gone))
             guard_deletions("member_lists", IdSketch(self.state["lists"]), found, self.allow_deletes, of="lists")
         # one that seemed to be gone is looked at again by the next run, if it is still there
         after.update(dict.fromkeys(self.gone, ""))
-        yield [_pair(gone, MARKER) for gone in before.keys() - after.keys()]
+        if self.merged:
+            yield [_pair(gone, MARKER) for gone in before.keys() - after.keys()]
         _advise(self.client)
         self.state.update(read_from="lists", path=path, lists=after)
         self.state.pop("ids", None)
         self.watermark.advance(self.watermark.started, complete)
-        if complete:
+        if self.merged and complete:
             yield [_pair(MARKER, MARKER)]
 
     def _members(self, lists: list[JsonObject], path: str) -> Iterator[list[Pair]]:
@@ -187,7 +192,7 @@ class _Reading:
                 with pages:
                     for ids in map(json.loads, pages):
                         yield [_pair(_id(item), profile_id) for profile_id in ids]
-            if not self.limited:
+            if self.merged and not self.limited:
                 yield [_pair(_id(item), MARKER)]
 
     def _one_list(self, item: JsonObject, path: str) -> IO[str] | None:
@@ -224,14 +229,15 @@ class _Reading:
         known = IdSketch.from_state(self.state["ids"]) if "ids" in self.state else IdSketch()
         if since is None:
             # by profiles, not by rows: a list may empty at any time
-            guard_deletions("member_lists", known, found, self.allow_deletes, of="profiles")
+            if self.merged:
+                guard_deletions("member_lists", known, found, self.allow_deletes, of="profiles")
             known = found
         else:
             known.include(found)
         self.state.update(read_from="profiles", ids=known.to_state())
         self.state.pop("lists", None)
         self.watermark.advance(started, complete=since is None)
-        if since is None:
+        if self.merged and since is None:
             yield [_pair(MARKER, MARKER)]
 
     def _membership_rows(
@@ -244,7 +250,7 @@ class _Reading:
             carrying_lists += ids is not None
             found.add(profile_id)
             rows.extend(_pair(list_id, profile_id) for list_id in ids or ())
-            if not complete and not self.limited:
+            if self.merged and not complete and not self.limited:
                 rows.append(_pair(MARKER, profile_id))
             if len(rows) >= ROWS_AT_A_TIME:
                 yield rows

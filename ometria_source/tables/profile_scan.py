@@ -110,4 +110,5 @@ def list_ids(profile: JsonObject) -> list[str] | None:
     lists: Any = profile.get("lists")
     if not isinstance(lists, list):
         return None
-    return [str(item["id"]) for item in lists if isinstance(item, dict) and item.get("id") is not None]
+    ids = (str(item["id"]) for item in lists if isinstance(item, dict) and item.get("id") is not None)
+    return list(dict.fromkeys(ids))

@@ -12,7 +12,7 @@ from dlt.extract import DltResource
 
 from ometria_source.api.account import Account
 from ometria_source.api.client import JsonObject
-from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, snapshot_merge
+from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, is_merged, snapshot_merge
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.profile_scan import SharedProfileScan, profile_pages
 from ometria_source.tables.rows import Row, RowMapper, read_instant
@@ -109,10 +109,12 @@ def profiles_resource(
             One list of rows per request, in Ometria's order; after a complete scan the marker that removes the rest.
 
         Raises:
+            ConfigurationError: The table cannot be merged; as `strategy_at`.
             MissingSettingError: `api_key` is not configured.
             MassDeletionError: A complete scan would remove more than a tenth of the table.
             OmetriaError: As `OmetriaClient.get`.
         """
+        merged = is_merged()
         client = account.client("profiles")
         state = dlt.current.resource_state()
         watermark = Watermark(state, full_scan_days)
@@ -132,13 +134,14 @@ def profiles_resource(
                 return
             known = IdSketch.from_state(state["ids"]) if "ids" in state else IdSketch()
             if since is None:
-                guard_deletions("profiles", known, found, allow_deletes)
+                if merged:
+                    guard_deletions("profiles", known, found, allow_deletes)
                 known = found
             else:
                 known.include(found)
             state["ids"] = known.to_state()
             watermark.advance(watermark.started, complete=since is None)
-            if since is None:
+            if merged and since is None:
                 yield [{"profile_id": MARKER}]
 
     return profiles

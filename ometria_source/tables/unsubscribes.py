@@ -21,6 +21,7 @@ from ometria_source.settings import FIRST_UNSUBSCRIBE, UNSUBSCRIBES_LAG
 from ometria_source.tables.deletions import is_limited
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.rows import Row, RowMapper, read_instant
+from ometria_source.tables.strategies import running_strategy
 from ometria_source.tables.watermark import start_of_table
 
 log = logging.getLogger(__name__)
@@ -100,10 +101,12 @@ def unsubscribes_resource(account: Account, start_date: datetime | None, end_dat
             One list of rows per window of time, oldest first. Rows repeat across runs; `unsubscribe_id` makes them one.
 
         Raises:
+            ConfigurationError: The table cannot be merged; as `strategy_at`.
             MissingSettingError: `api_key` is not configured.
             IncompleteScanError: One second holds more rows than Ometria gives at a time.
             OmetriaError: As `OmetriaClient.get`.
         """
+        running_strategy()
         now = datetime.now(timezone.utc)
         client = account.client("unsubscribes")
         first = cast(datetime, cursor.start_value)
@@ -115,12 +118,16 @@ def unsubscribes_resource(account: Account, start_date: datetime | None, end_dat
         mapper = RowMapper("unsubscribes", COLUMNS, {}, derived=("unsubscribe_id", "_cursor"))
         limited, without_cursor = is_limited(), 0
         last_window: set[str] = set()
+        # those that belong to any window
+        without_time: set[str] = set()
         with counting(client) as metrics:
             scan = WindowScan(client, PATH, now, lambda event: read_instant(event.get("timestamp")))
             for events in scan.read(first, end_date or END_OF_TIME):
                 rows = {event_id: row for event_id, row in _keyed(mapper, events) if _is_within(row, first, end_date)}
-                fresh = [row for identifier, row in rows.items() if identifier not in last_window]
+                seen = last_window | without_time
+                fresh = [row for identifier, row in rows.items() if identifier not in seen]
                 last_window = set(rows)
+                without_time |= {row["unsubscribe_id"] for row in fresh if not _has_time(row)}
                 for row in fresh:
                     if not _is_past(row, now):
                         without_cursor += 1
@@ -164,11 +171,13 @@ def _keyed(mapper: RowMapper, events: list[JsonObject]) -> Iterator[tuple[str, R
 
 def _is_past(row: Row, now: datetime) -> bool:
     """Whether a row's timestamp may move the cursor: one in the future would hide every event until then."""
-    instant = row.get("timestamp")
-    return isinstance(instant, datetime) and instant <= now
+    return _has_time(row) and bool(row["timestamp"] <= now)
 
 
 def _is_within(row: Row, first: datetime, end: datetime | None) -> bool:
     """Whether a row belongs to the window; one whose timestamp cannot be read belongs to any."""
-    instant = row.get("timestamp")
-    return not isinstance(instant, datetime) or (first <= instant and (end is None or instant < end))
+    return not _has_time(row) or (first <= row["timestamp"] and (end is None or row["timestamp"] < end))
+
+
+def _has_time(row: Row) -> bool:
+    return isinstance(row.get("timestamp"), datetime)
