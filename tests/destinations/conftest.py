@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -13,6 +14,7 @@ from destinations.places import Place
 from destinations.servers import FAKESNOW_PYTHON, fakesnow, postgres, postgres_folder
 
 from ometria_source.simulator import SimulatedAccount
+from ometria_source.tables.strategies import LOGS
 
 HERE = Path(__file__).parent
 
@@ -57,20 +59,20 @@ def fakesnow_server(tmp_path_factory) -> Iterator[str]:
 def at_duckdb(workspace: Path, dataset: str) -> Place:
     # named, because the pipeline that the tests look through would have a file of its own
     settings = {"DESTINATION__DUCKDB__CREDENTIALS": f"duckdb:///{workspace / 'warehouse.duckdb'}"}
-    return Place("duckdb", "duckdb", dataset, settings, f"{CLIENTS}.duckdb.sql_client:DuckDbSqlClient")
+    return Place("duckdb", dataset, settings, f"{CLIENTS}.duckdb.sql_client:DuckDbSqlClient")
 
 
 @pytest.fixture
 def at_postgres(postgres_server: str, dataset: str) -> Place:
     settings = {"DESTINATION__POSTGRES__CREDENTIALS": postgres_server}
-    return Place("postgres", "postgres", dataset, settings, f"{CLIENTS}.postgres.sql_client:Psycopg2SqlClient")
+    return Place("postgres", dataset, settings, f"{CLIENTS}.postgres.sql_client:Psycopg2SqlClient")
 
 
 @pytest.fixture
-def at_sqlite(workspace: Path, dataset: str) -> Place:
+def at_sqlalchemy(workspace: Path, dataset: str) -> Place:
     settings = {"DESTINATION__SQLALCHEMY__CREDENTIALS": f"sqlite:///{workspace / 'warehouse.sqlite'}"}
     client = f"{CLIENTS}.sqlalchemy.db_api_client:SqlalchemyClient"
-    return Place("sqlalchemy", "sqlalchemy", dataset, settings, client)
+    return Place("sqlalchemy", dataset, settings, client)
 
 
 @pytest.fixture
@@ -81,15 +83,39 @@ def at_snowflake(fakesnow_server: str, dataset: str, monkeypatch: pytest.MonkeyP
         "PYTHONPATH": os.pathsep.join([str(HERE), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
     monkeypatch.syspath_prepend(HERE)
-    return Place("snowflake", "emulator", dataset, settings, f"{CLIENTS}.snowflake.sql_client:SnowflakeSqlClient")
+    return Place("emulator", dataset, settings, f"{CLIENTS}.snowflake.sql_client:SnowflakeSqlClient")
 
 
-@pytest.fixture(params=["duckdb", "postgres", "sqlite", "snowflake"])
+@pytest.fixture
+def at_delta(workspace: Path, dataset: str) -> Place:
+    return files(workspace, dataset, "delta")
+
+
+@pytest.fixture
+def at_iceberg(workspace: Path, dataset: str) -> Place:
+    return files(workspace, dataset, "iceberg")
+
+
+def files(folder: Path, dataset: str, table_format: str) -> Place:
+    lake = (folder / "lake").as_uri()
+    catalogue = {"type": "sql", "uri": f"sqlite:///{folder / 'catalogue.sqlite'}", "warehouse": lake}
+    settings = {
+        "DESTINATION__FILESYSTEM__BUCKET_URL": lake,
+        "ICEBERG_CATALOG__ICEBERG_CATALOG_CONFIG": json.dumps(catalogue),
+    }
+    client = f"{CLIENTS}.filesystem.sql_client:FilesystemSqlClient"
+    return Place("filesystem", dataset, settings, client, table_format, LOGS)
+
+
+@pytest.fixture(params=["duckdb", "postgres", "sqlalchemy", "snowflake", "delta", "iceberg"])
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A destination, and the settings that lead to it."""
+    # before a server that is missing skips the test
+    request.node.user_properties.append(("destination", request.param))
     chosen: Place = request.getfixturevalue(f"at_{request.param}")
     for name, value in chosen.settings.items():
         monkeypatch.setenv(name, value)
+    request.node.user_properties.append(("strategies", chosen.strategies()))
     return chosen
 
 

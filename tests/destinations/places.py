@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timezone
 from typing import Any
 
 import dlt
+import pyarrow as pa
+from dlt.common.libs.pyarrow import get_column_type_from_py_arrow
 
 from ometria_source import ometria_source
 from ometria_source.runner.options import PIPELINE_NAME, TABLES
@@ -20,27 +22,28 @@ class Place:
     """A destination, and a dataset in it that belongs to one test.
 
     Attributes:
-        name: What the results call it.
         destination: What `--destination` calls it.
         dataset: What `--dataset` calls it.
         settings: The environment that leads to it.
         sql_client: The class through which dlt talks to it, for `killed_program`.
-        flags: What the program needs besides.
+        table_format: What the tables are at a destination of files.
         tables: What it can hold.
+        kept_as: The types by which it keeps values of other types, by the declared type.
     """
 
-    name: str
     destination: str
     dataset: str
     settings: Mapping[str, str]
     sql_client: str
-    flags: tuple[str, ...] = ()
+    table_format: str | None = None
     tables: tuple[str, ...] = TABLES
+    kept_as: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def arguments(self) -> tuple[str, ...]:
         """The program's flags that lead here."""
-        return ("--destination", self.destination, "--dataset", self.dataset, *self.flags)
+        files = ("--table-format", self.table_format, "--tables", ",".join(self.tables)) if self.table_format else ()
+        return ("--destination", self.destination, "--dataset", self.dataset, *files)
 
     def pipeline(self) -> dlt.Pipeline:
         """The program's pipeline, to look at what it left."""
@@ -49,6 +52,8 @@ class Place:
     def rows(self, table: str, dataset: str = "") -> list[dict[str, Any]]:
         """The rows of a table, read back through dlt; values that are stored as another type are read as their own."""
         del dataset
+        if self.table_format:
+            return self._files(table).to_pylist()
         with self.pipeline().sql_client() as client:
             with client.execute_query(f"SELECT * FROM {client.make_qualified_table_name(table)}") as cursor:
                 names = [name.lower() for name in cursor._get_columns()]
@@ -58,19 +63,30 @@ class Place:
 
     def stored_types(self, table: str) -> dict[str, str]:
         """The type of each column as the destination tells it, by dlt's names."""
+        if self.table_format:
+            types = {field.name: get_column_type_from_py_arrow(field.type) for field in self._files(table).schema}
+            return {name: str(column["data_type"]) for name, column in types.items()}
         with self.pipeline().destination_client() as client:
             _, columns = client.get_storage_table(table)
         return {name.lower(): str(column["data_type"]) for name, column in columns.items()}
 
-    def strategies(self) -> dict[str, str | None]:
-        """How dlt merges each table here."""
+    def _files(self, table: str) -> pa.Table:
+        # not by SQL: DuckDB would fetch an extension
         with self.pipeline().destination_client() as client:
-            return merge_strategies(client.capabilities, self.tables)
+            opened = client.load_open_table(self.table_format, table)
+        return opened.to_pyarrow_table() if self.table_format == "delta" else opened.scan().to_arrow()
+
+    def strategies(self) -> dict[str, str | None]:
+        """How dlt merges each table here; needs the settings, and no load."""
+        pipeline = dlt.pipeline("strategies", destination=self.destination, dataset_name=self.dataset)
+        return merge_strategies(pipeline.destination_client().capabilities, self.tables, self.table_format)
 
 
-def merge_strategies(capabilities: Any, tables: tuple[str, ...] = TABLES) -> dict[str, str | None]:
+def merge_strategies(
+    capabilities: Any, tables: Sequence[str] = TABLES, table_format: str | None = None
+) -> dict[str, str | None]:
     """How dlt merges each table at a destination with these capabilities."""
-    source = ometria_source()
+    source = ometria_source(table_format=table_format)
     return {name: strategy_at(source.resources[name], capabilities) for name in tables}
 
 
