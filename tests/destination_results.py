@@ -1,7 +1,7 @@
 """What the tests of destinations saw, as JSON in the file that `DESTINATION_RESULTS` names; nothing without it.
 
 A plugin of pytest: where several processes run the tests, it is the one that hears of all results that writes the file.
-For each destination: how each table was merged, and the outcome of each scenario, with the reason where one was skipped.
+For each destination: how each table was merged, and the outcome of each scenario, with the reason of a skip.
 """
 
 from __future__ import annotations

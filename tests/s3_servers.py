@@ -182,7 +182,9 @@ def running(
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "HADRO_", "WEED_"))
     }
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, user=user)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, user=user
+        )
     try:
         deadline = time.monotonic() + LONGEST_START
         while not is_ready():

@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 # file), location. dlt does not store this key at the destination.
 PLACE = "ometria_place"
 
-# Whether dlt makes unique indexes, of which PostgreSQL alone has some by default: on the number that dlt gives each row.
+# Whether dlt makes unique indexes, of which PostgreSQL alone has some by default: on the id that dlt gives each row.
 # After a kill, dlt loads a job again whose rows were committed; an index would refuse them, and every later run.
 INDEXES = "create_indexes"
 

@@ -10,9 +10,9 @@ from itertools import count
 from pathlib import Path
 
 import pytest
+
 from destinations.places import Place
 from destinations.servers import FAKESNOW_PYTHON, fakesnow, postgres, postgres_folder
-
 from ometria_source.simulator import SimulatedAccount
 from ometria_source.tables.strategies import LOGS
 
@@ -87,6 +87,21 @@ def at_snowflake(fakesnow_server: str, dataset: str, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture
+def at_live_snowflake(dataset: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+    """A real account, in a dataset that is dropped afterwards."""
+    if not LIVE_SNOWFLAKE:
+        pytest.skip("no DESTINATION__SNOWFLAKE__CREDENTIALS__… in the environment")
+    place = Place("snowflake", dataset, LIVE_SNOWFLAKE, f"{CLIENTS}.snowflake.sql_client:SnowflakeSqlClient")
+    yield place
+    for name, value in place.settings.items():
+        monkeypatch.setenv(name, value)
+    with place.pipeline().destination_client() as client:
+        client.drop_storage()
+        with client.with_staging_dataset():
+            client.drop_storage()
+
+
+@pytest.fixture
 def at_delta(workspace: Path, dataset: str) -> Place:
     return files(workspace, dataset, "delta")
 
@@ -107,7 +122,7 @@ def files(folder: Path, dataset: str, table_format: str) -> Place:
     return Place("filesystem", dataset, settings, client, table_format, LOGS)
 
 
-@pytest.fixture(params=["duckdb", "postgres", "sqlalchemy", "snowflake", "delta", "iceberg"])
+@pytest.fixture(params=["duckdb", "postgres", "sqlalchemy", "snowflake", "live_snowflake", "delta", "iceberg"])
 def place(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Place:
     """A destination, and the settings that lead to it."""
     # before a server that is missing skips the test

@@ -63,7 +63,9 @@ async def shim(scope, receive, send):
     async def receive_rewritten():
         return waiting.pop() if waiting else await receive()
 
-    headers = [(name, value) for name, value in scope["headers"] if name not in (b"content-encoding", b"content-length")]
+    headers = [
+        (name, value) for name, value in scope["headers"] if name not in (b"content-encoding", b"content-length")
+    ]
     await app({**scope, "headers": [*headers, (b"content-encoding", b"gzip")]}, receive_rewritten, send)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from typing import Any
 
@@ -28,7 +28,6 @@ class Place:
         sql_client: The class through which dlt talks to it, for `killed_program`.
         table_format: What the tables are at a destination of files.
         tables: What it can hold.
-        kept_as: The types by which it keeps values of other types, by the declared type.
     """
 
     destination: str
@@ -37,7 +36,6 @@ class Place:
     sql_client: str
     table_format: str | None = None
     tables: tuple[str, ...] = TABLES
-    kept_as: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def arguments(self) -> tuple[str, ...]:
@@ -54,10 +52,9 @@ class Place:
         del dataset
         if self.table_format:
             return self._files(table).to_pylist()
-        with self.pipeline().sql_client() as client:
-            with client.execute_query(f"SELECT * FROM {client.make_qualified_table_name(table)}") as cursor:
-                names = [name.lower() for name in cursor._get_columns()]
-                rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+        with self.pipeline().sql_client() as client, client.execute_query(_everything(client, table)) as cursor:
+            names = [name.lower() for name in cursor._get_columns()]
+            rows = [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
         types = declared_types(table) | self.stored_types(table)
         return [{name: _read(value, types.get(name)) for name, value in row.items()} for row in rows]
 
@@ -96,6 +93,10 @@ def declared_types(table: str) -> dict[str, str]:
     return {name: str(column["data_type"]) for name, column in columns.items() if "data_type" in column}
 
 
+def _everything(client: Any, table: str) -> str:
+    return f"SELECT * FROM {client.make_qualified_table_name(table)}"
+
+
 def _read(value: Any, data_type: str | None) -> Any:
     if value is None:
         return None
@@ -109,5 +110,3 @@ def _read(value: Any, data_type: str | None) -> Any:
     if data_type == "bool":
         return bool(value)
     return value
-
-

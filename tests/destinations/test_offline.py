@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import sqlglot
-from destinations.places import merge_strategies
 from dlt.common.destination import Destination
 
+from destinations.places import merge_strategies
 from ometria_source import ometria_source
 from ometria_source.runner.options import TABLES
 

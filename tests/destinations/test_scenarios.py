@@ -15,8 +15,9 @@ from datetime import timedelta
 
 import pytest
 import truth
-from destinations.places import declared_types
 from machine import KILLED_PROGRAM, PROGRAM
+
+from destinations.places import declared_types
 
 pytestmark = pytest.mark.slow
 
