@@ -22,6 +22,8 @@ from ometria_source.export import compression, csv_reader
 from ometria_source.runner import main
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
 
+pytest_plugins = ["destination_results"]
+
 # No test may reach out, nor wait for a pace that is meant for a real account.
 QUIET = {
     "RUNTIME__DLTHUB_TELEMETRY": "false",

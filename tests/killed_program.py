@@ -10,7 +10,8 @@ A moment is what the program is about to do to the outside: open, make, rename o
 before and after). The phases are `open` and `restore` before anything is read, dlt's `extract`, `normalize` and `load`,
 then `report`; `abort` is dlt's command of that name. Two more lie across these. `moved`: the moment that follows the
 n-th move of a whole package. `commit`: DuckDB has written n bytes of its log, so that it is in the midst of a
-transaction's commit; a thread watches the file's size.
+transaction's commit; a thread watches the file's size. Where the destination is not DuckDB, `SQL_CLIENT` names dlt's
+class that talks to it.
 
 With the number 0 nothing is killed, and the number of moments of each phase is printed as the last line of stderr.
 """
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 import json
 import os
+import pkgutil
 import runpy
 import signal
 import sys
@@ -28,8 +30,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dlt
-from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 
+SQL_CLIENT = "dlt.destinations.impl.duckdb.sql_client:DuckDbSqlClient"
 FILE_EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.truncate", "shutil.rmtree"}
 PACKAGE_FOLDERS = {"extracted", "normalized", "loaded"}
 
@@ -56,7 +58,8 @@ class Driver:
         sys.addaudithook(self._heard)
         for name, phase in STEPS.items():
             setattr(dlt.Pipeline, name, self._step(getattr(dlt.Pipeline, name), phase))
-        execute, commit = DuckDbSqlClient.execute_query, DuckDbSqlClient.commit_transaction
+        client_class = pkgutil.resolve_name(os.environ.get("SQL_CLIENT", SQL_CLIENT))
+        execute, commit = client_class.execute_query, client_class.commit_transaction
 
         @contextmanager
         def execute_query(client, *arguments, **options):
@@ -70,8 +73,8 @@ class Driver:
             commit(client)
             self._moment()
 
-        DuckDbSqlClient.execute_query = execute_query
-        DuckDbSqlClient.commit_transaction = commit_transaction
+        client_class.execute_query = execute_query
+        client_class.commit_transaction = commit_transaction
         if self.phase == "commit" or not self.number:
             threading.Thread(target=self._watch_log, daemon=True).start()
 

@@ -15,6 +15,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -110,7 +111,7 @@ def seaweedfs(folder: Path) -> Iterator[str]:
         return True
 
     try:
-        with _running(command, folder, is_ready):
+        with running(command, folder, is_ready):
             yield endpoint
     finally:
         # it leaves them behind, in a folder that cannot be chosen
@@ -156,7 +157,7 @@ def hadro(folder: Path, *, latency_ms: int, error_rate: float, seed: int) -> Ite
         except requests.RequestException:
             return False
 
-    with _running(command, folder, is_ready) as log:
+    with running(command, folder, is_ready) as log:
         yield Hadro(endpoint, bucket, log)
 
 
@@ -171,7 +172,9 @@ def free_ports(number: int) -> list[int]:
 
 
 @contextmanager
-def _running(command: list[str], folder: Path, is_ready) -> Iterator[Path]:
+def running(
+    command: list[str], folder: Path, is_ready, *, user: str | None = None, end: signal.Signals = signal.SIGKILL
+) -> Iterator[Path]:
     """Run a server, from its first answer to the end of its process; its log."""
     log = folder / "log"
     # what the environment says about keys, proxies or hadro's settings is not for a server of the tests
@@ -179,7 +182,9 @@ def _running(command: list[str], folder: Path, is_ready) -> Iterator[Path]:
         name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "HADRO_", "WEED_"))
     }
     with log.open("wb") as output:
-        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(
+            command, cwd=folder, env=environment, stdout=output, stderr=subprocess.STDOUT, user=user
+        )
     try:
         deadline = time.monotonic() + LONGEST_START
         while not is_ready():
@@ -189,5 +194,5 @@ def _running(command: list[str], folder: Path, is_ready) -> Iterator[Path]:
         yield log
     finally:
         # not asked to end: SeaweedFS would take its time to put data in order that nobody needs any more
-        process.kill()
+        process.send_signal(end)
         process.wait()

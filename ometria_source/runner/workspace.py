@@ -23,6 +23,7 @@ from dlt.common.destination import AnyDestination, Destination, DestinationCapab
 from dlt.common.destination.client import WithStateSync
 from dlt.common.destination.exceptions import DestinationUndefinedEntity, UnknownDestinationModule
 from dlt.common.pipeline import TPipelineState, get_dlt_pipelines_dir
+from dlt.destinations import postgres
 from dlt.pipeline.configuration import PipelineConfiguration
 from dlt.pipeline.pipeline import Pipeline
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
@@ -36,6 +37,10 @@ log = logging.getLogger(__name__)
 # Where the local state keeps the place that it belongs to: destination, dataset, current folder (which has DuckDB's
 # file), location. dlt does not store this key at the destination.
 PLACE = "ometria_place"
+
+# Whether dlt makes unique indexes, of which PostgreSQL alone has some by default: on the id that dlt gives each row.
+# After a kill, dlt loads a job again whose rows were committed; an index would refuse them, and every later run.
+INDEXES = "create_indexes"
 
 ELSEWHERE = "The local state belongs to another destination, dataset or current folder"
 UNREADABLE = "The local state cannot be read"
@@ -136,7 +141,10 @@ def capabilities_of(destination: str) -> DestinationCapabilitiesContext:
 
 
 def _create_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pipeline:
-    return dlt.pipeline(pipeline_name, destination=destination, dataset_name=dataset)
+    pipeline = dlt.pipeline(pipeline_name, destination=destination, dataset_name=dataset)
+    if isinstance(pipeline.destination, postgres) and dlt.config.get(f"destination.{destination}.{INDEXES}") is None:
+        pipeline.destination.config_params[INDEXES] = False
+    return pipeline
 
 
 def _known_place(pipeline_name: str) -> list[str]:
