@@ -10,11 +10,10 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import dlt
 from dlt.common.destination import TLoaderFileFormat
-from dlt.common.pipeline import LoadInfo
+from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -49,13 +48,15 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
         store_schemas(pipeline)
         _finish_pending(pipeline)
         pipeline.sync_destination()
-        known = _known_columns(pipeline)
+        known = _columns(pipeline)
         for name in tables:
             report.tables.append(_extract(pipeline, source, name, full_refresh))
-        loaded = _load(pipeline)
+        _load(pipeline)
+        columns = _columns(pipeline)
         for table in report.tables:
             table.rows = _count(pipeline, table.name)
-            table.new_columns = _new_columns(loaded, table.name, known)
+            if before := known.get(table.name):
+                table.new_columns = sorted(columns[table.name].keys() - before.keys())
     except Exception as error:
         # whatever it is: the report must name each table that was not loaded
         _pass_on_interrupt(error)
@@ -78,9 +79,12 @@ def _finish_pending(pipeline: dlt.Pipeline) -> None:
         drop_unfounded_state(pipeline)
 
 
-def _load(pipeline: dlt.Pipeline) -> LoadInfo | None:
+def _load(pipeline: dlt.Pipeline) -> None:
     pipeline.normalize()
-    return pipeline.load()
+    if pipeline.list_normalized_load_packages():
+        # all tables before any package: of packages with one schema, dlt would change only the tables of the first
+        pipeline.sync_schema()
+    pipeline.load()
 
 
 def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh: bool) -> TableReport:
@@ -133,18 +137,12 @@ def _notices(table: TableReport) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _known_columns(pipeline: dlt.Pipeline) -> dict[str, set[str]]:
-    """The columns of each table before the run."""
+def _columns(pipeline: dlt.Pipeline) -> dict[str, TTableSchemaColumns]:
+    """The columns of each table."""
     if not pipeline.default_schema_name:
         return {}
-    return {name: set(table["columns"]) for name, table in pipeline.default_schema.tables.items()}
-
-
-def _new_columns(loaded: LoadInfo | None, name: str, known: dict[str, set[str]]) -> list[str]:
-    if loaded is None or name not in known:
-        return []
-    updates: list[Any] = [package.schema_update.get(name, {}) for package in loaded.load_packages]
-    return sorted({column for update in updates for column in update.get("columns", {})} - known[name])
+    schema = pipeline.default_schema
+    return {name: schema.get_table_columns(name) for name in schema.tables}
 
 
 def _count(pipeline: dlt.Pipeline, name: str) -> int | None:
