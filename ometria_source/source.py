@@ -20,13 +20,14 @@ from ometria_source.settings import (
     DEFAULT_PATIENCE_MINUTES,
     DEFAULT_REQUESTS_PER_SECOND,
 )
+from ometria_source.tables.contract import read_contract
 from ometria_source.tables.email_events import email_event_files_resource, email_events_resource
 from ometria_source.tables.event_files import Export
 from ometria_source.tables.event_rows import COLUMNS as EVENT_COLUMNS
 from ometria_source.tables.lists import lists_resource
 from ometria_source.tables.member_lists import member_lists_resource
 from ometria_source.tables.profile_scan import SharedProfileScan
-from ometria_source.tables.profiles import profiles_resource
+from ometria_source.tables.profiles import profiles_resource, spread_columns
 from ometria_source.tables.unsubscribes import unsubscribes_resource
 
 # Where dlt looks for the settings: `sources.ometria`.
@@ -63,6 +64,8 @@ def ometria_source(
     file_lag_days: float = DEFAULT_FILE_LAG_DAYS,
     on_bad_file: str = "fail",
     allow_deletes: bool = False,
+    schema_contract: str | dict[str, str] | None = "evolve",
+    spread_properties: list[str] | None = None,
 ) -> tuple[DltResource, ...]:
     """A retailer's Ometria account as five tables, and an inventory of its export.
 
@@ -96,6 +99,12 @@ def ometria_source(
             are loaded; the file is named in a warning, and tried again by every run within `file_lag_days`. Files are
             then read twice: what was handed on cannot be taken back.
         allow_deletes: Accept a complete scan that would remove more than a tenth of a table.
+        schema_contract: What a run does that would add columns to a table, or variant columns for values of another
+            type: "evolve": adds them; "freeze": fails, and loads nothing of any table; "discard_row", "discard_value":
+            leaves out these rows, or values. Or such words by "columns" and "data_type". A table's first load takes
+            the columns that it finds. ("tables" is accepted as of dlt's: those of this source are always let in.)
+        spread_properties: Keys of `profiles.properties` that also become columns: "loyalty_tier" becomes
+            `properties__loyalty_tier`. A key matches exactly, else by its name in snake case.
 
     Returns:
         A dlt source with the resources `profiles`, `lists`, `member_lists`, `unsubscribes`, `email_events` and
@@ -123,6 +132,8 @@ def ometria_source(
         _check_choice("email_events_columns", kind, COLUMN_TYPES)
         if normalize(name) in EVENT_COLUMNS:
             raise InvalidSettingError("email_events_columns", f"must not name `{name}`, which the table has by itself.")
+    contract = read_contract(schema_contract)
+    spread = spread_columns(spread_properties or ())
     account = Account(base_url, api_key, requests_per_second, patience_minutes)
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
     export = Export(
@@ -137,14 +148,17 @@ def ometria_source(
     shared_scan = SharedProfileScan()
     email_events = email_events_resource(export, start, end, file_lag_days)
     email_events.selected = bool(bucket_url)
-    return (
-        profiles_resource(account, shared_scan, full_scan_days, allow_deletes),
+    resources = (
+        profiles_resource(account, shared_scan, full_scan_days, allow_deletes, spread),
         lists_resource(account, allow_deletes),
         member_lists_resource(account, shared_scan, member_lists_from, full_scan_days, allow_deletes),
         unsubscribes_resource(account, start, end),
         email_events,
         email_event_files_resource(export),
     )
+    for resource in resources:
+        resource.apply_hints(schema_contract=contract)
+    return resources
 
 
 def _instant(setting: str, value: TAnyDateTime | None) -> datetime | None:

@@ -19,7 +19,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ometria_source.runner.packages import mend_packages, note_extracted, pending_packages, store_schemas
 from ometria_source.runner.report import RunReport, TableReport
-from ometria_source.runner.sentences import pending_sentence, sentence, was_interrupted
+from ometria_source.runner.sentences import contract_refusal, pending_sentence, sentence, was_interrupted, way_out
 from ometria_source.runner.workspace import drop_unfounded_state
 
 log = logging.getLogger(__name__)
@@ -50,23 +50,27 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
         pipeline.sync_destination()
         known = _columns(pipeline)
         for name in tables:
-            report.tables.append(_extract(pipeline, source, name, full_refresh))
+            report.tables.append(TableReport(name))
+            _extract(pipeline, source, report.tables[-1], full_refresh)
         _load(pipeline)
         columns = _columns(pipeline)
         for table in report.tables:
             table.rows = _count(pipeline, table.name)
-            if before := known.get(table.name):
-                table.new_columns = sorted(columns[table.name].keys() - before.keys())
+            _note_changes(table, known.get(table.name, {}), columns.get(table.name, {}))
     except Exception as error:
         # whatever it is: the report must name each table that was not loaded
         _pass_on_interrupt(error)
         step = error.step if isinstance(error, PipelineStepFailed) else "beginning"
         log.info("%s failed", step, exc_info=error)
-        is_pending = step in ("normalize", "load")
-        report.error = pending_sentence(error, pipeline.pipeline_name) if is_pending else sentence(error)
-        if tables and not report.tables:
-            report.error += " No table was read."
-            report.tables = [TableReport(name) for name in tables]
+        if contract_refusal(error):
+            report.error = sentence(error) + _abort(pipeline)
+        elif step in ("normalize", "load"):
+            report.error = pending_sentence(error, pipeline.pipeline_name)
+        else:
+            report.error = sentence(error)
+            if tables and not report.tables:
+                report.error += " No table was read."
+        report.tables += [TableReport(name) for name in tables[len(report.tables) :]]
     report.seconds = time.monotonic() - began
     return report
 
@@ -74,9 +78,28 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
 def _finish_pending(pipeline: dlt.Pipeline) -> None:
     if pending_packages(pipeline):
         log.warning("A package of an earlier run is finished first")
-        _load(pipeline)
+        try:
+            _load(pipeline)
+        except PipelineStepFailed as error:
+            if not contract_refusal(error) or _abort(pipeline):
+                raise
+            log.warning("It was refused by the `schema_contract` that it was read under; the same is read again")
         # a newer one may be gone, of which nothing but the state is left
         drop_unfounded_state(pipeline)
+
+
+def _abort(pipeline: dlt.Pipeline) -> str:
+    """Discard all packages that are pending, with their state: what was refused must block no later run.
+
+    Returns:
+        What the user has to do where that fails; else nothing.
+    """
+    try:
+        pipeline.abort_packages()
+    except Exception as error:
+        log.info("the packages cannot be aborted", exc_info=error)
+        return f" {way_out(pipeline.pipeline_name)}"
+    return ""
 
 
 def _load(pipeline: dlt.Pipeline) -> None:
@@ -87,11 +110,14 @@ def _load(pipeline: dlt.Pipeline) -> None:
     pipeline.load()
 
 
-def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh: bool) -> TableReport:
-    """Extract one table into a package of its own."""
-    table = TableReport(name)
+def _extract(pipeline: dlt.Pipeline, source: DltSource, table: TableReport, full_refresh: bool) -> None:
+    """Extract one table into a package of its own.
+
+    Raises:
+        PipelineStepFailed: `schema_contract` refuses a change, and so the whole run.
+    """
     began = time.monotonic()
-    selected = source.with_resources(name)
+    selected = source.with_resources(table.name)
     with _notices(table):
         try:
             pipeline.extract(
@@ -102,11 +128,13 @@ def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh:
             note_extracted(pipeline)
         except PipelineStepFailed as error:
             _pass_on_interrupt(error)
-            log.info("%s failed", name, exc_info=error)
+            if contract_refusal(error):
+                raise
+            log.info("%s failed", table.name, exc_info=error)
             table.error = sentence(error)
-    table.seconds = time.monotonic() - began
-    table.metrics = dict(selected.resources[name].custom_metrics)
-    return table
+        finally:
+            table.seconds = time.monotonic() - began
+            table.metrics = dict(selected.resources[table.name].custom_metrics)
 
 
 def _pass_on_interrupt(error: Exception) -> None:
@@ -143,6 +171,15 @@ def _columns(pipeline: dlt.Pipeline) -> dict[str, TTableSchemaColumns]:
         return {}
     schema = pipeline.default_schema
     return {name: schema.get_table_columns(name) for name in schema.tables}
+
+
+def _note_changes(table: TableReport, before: TTableSchemaColumns, after: TTableSchemaColumns) -> None:
+    """Note the columns that the run added."""
+    for name in sorted(after.keys() - before.keys()):
+        if after[name].get("variant"):
+            table.variants[name] = str(after[name]["data_type"])
+        elif before:
+            table.new_columns.append(name)
 
 
 def _count(pipeline: dlt.Pipeline, name: str) -> int | None:

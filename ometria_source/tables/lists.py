@@ -14,8 +14,10 @@ from ometria_source.api.client import JsonObject, OmetriaClient
 from ometria_source.api.scan import scan
 from ometria_source.exceptions import UnexpectedAnswerError
 from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_id, is_limited, snapshot_merge
+from ometria_source.tables.fields import note_complete
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.rows import RowMapper
+from ometria_source.tables.variants import Variants
 
 PATH = "/lists"
 
@@ -87,20 +89,23 @@ def lists_resource(account: Account, allow_deletes: bool) -> DltResource:
         """
         client = account.client("lists")
         state = dlt.current.resource_state()
-        mapper = RowMapper("lists", COLUMNS, RENAMES)
+        mapper, variants = RowMapper("lists", COLUMNS, RENAMES), Variants("lists")
         found = IdSketch()
+        fields: set[str] = set()
         limited = is_limited()
         with counting(client) as metrics:
             for page in list_pages(client):
                 rows = [{**mapper.row(item), "list_id": str(item["id"])} for item in page]
                 for row in rows:
                     found.add(row["list_id"])
+                    fields.update(row)
                 metrics[ROWS_READ] += len(rows)
-                yield rows
+                yield variants.split(rows)
             if limited:
                 return
             if "ids" in state:
                 guard_deletions("lists", IdSketch.from_state(state["ids"]), found, allow_deletes)
+            note_complete("lists", state, fields)
             state["ids"] = found.to_state()
             yield [{"list_id": MARKER}]
 

@@ -19,8 +19,10 @@ from ometria_source.api.client import JsonObject
 from ometria_source.api.windows import END_OF_TIME, WindowScan
 from ometria_source.settings import FIRST_UNSUBSCRIBE, UNSUBSCRIBES_LAG
 from ometria_source.tables.deletions import is_limited
+from ometria_source.tables.fields import LogFields
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.rows import Row, RowMapper, read_instant
+from ometria_source.tables.variants import Variants
 from ometria_source.tables.watermark import start_of_table
 
 log = logging.getLogger(__name__)
@@ -107,12 +109,14 @@ def unsubscribes_resource(account: Account, start_date: datetime | None, end_dat
         now = datetime.now(timezone.utc)
         client = account.client("unsubscribes")
         first = cast(datetime, cursor.start_value)
+        # a limited run, or a backfill, leaves no trace in the state
+        keeps_state = end_date is None and not is_limited()
+        state = dlt.current.resource_state() if keeps_state else dict(dlt.current.resource_state())
+        fields = LogFields()
         if end_date is None:
-            state = dlt.current.resource_state()
-            # a limited run leaves no trace in the state
-            state = dict(state) if is_limited() else state
             first = max(first, start_of_table("unsubscribes", state, start_date, FIRST_UNSUBSCRIBE))
         mapper = RowMapper("unsubscribes", COLUMNS, {}, derived=("unsubscribe_id", "_cursor"))
+        variants = Variants("unsubscribes")
         limited, without_cursor = is_limited(), 0
         last_window: set[str] = set()
         with counting(client) as metrics:
@@ -122,12 +126,15 @@ def unsubscribes_resource(account: Account, start_date: datetime | None, end_dat
                 fresh = [row for identifier, row in rows.items() if identifier not in last_window]
                 last_window = set(rows)
                 for row in fresh:
+                    fields.add(row)
                     if not _is_past(row, now):
                         without_cursor += 1
                     elif not limited:
                         row["_cursor"] = row["timestamp"]
                 metrics[ROWS_READ] += len(fresh)
-                yield fresh
+                yield variants.split(fresh)
+            if keeps_state:
+                fields.note("unsubscribes", state)
             if not metrics[ROWS_READ]:
                 yield dlt.mark.materialize_table_schema()
             if without_cursor:
