@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 
 import dlt
 import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import truth
 from dlt.common.configuration.container import Container
@@ -181,6 +184,50 @@ def test_a_first_load_under_a_frozen_schema_takes_what_it_finds_and_the_next_not
     (bucket / "b.csv").write_text("event_id,client\ne2,mail\n", encoding="utf-8")
     result = run()
     assert "`email_events` would get the new column `client`" in result.out
+
+
+def test_a_first_load_that_is_refused_leaves_nothing_behind(
+    account, ometria, bucket, run, load, warehouse, monkeypatch
+):
+    monkeypatch.setenv(CONTRACT, "freeze")
+    (bucket / "a.jsonl").write_text('{"event_id": "e1"}\n', encoding="utf-8")
+    account.add_profile(stats={"orders": "many"})
+    for _ in range(2):
+        assert "`profiles` would get the column `stats__orders__v_text`" in run().out
+    assert not warehouse.path.exists() or not warehouse.tables()
+    monkeypatch.delenv(CONTRACT)
+    load()
+    assert len(warehouse.rows("profiles")) == len(account.profiles)
+    truth.assert_lists(warehouse, account)
+
+
+def test_every_type_of_the_export_passes_a_frozen_schema_once_it_is_there(bucket, load, warehouse, monkeypatch):
+    """dlt compares precision, scale and time zone too."""
+    moment = datetime(2024, 2, 3, 4, 5, 6, 789, tzinfo=timezone.utc)
+    monkeypatch.setenv("SOURCES__OMETRIA__EMAIL_EVENTS_COLUMNS", '{"declared": "decimal", "at": "timestamp"}')
+
+    def write(name: str) -> None:
+        columns = {
+            "event_id": [name],
+            "moment": [moment],
+            "naive": pa.array([moment.replace(tzinfo=None)], pa.timestamp("ns")),
+            "day": [moment.date()],
+            "time": [moment.time()],
+            "number": [Decimal("1.5")],
+            "flag": [True],
+            "real": [1.5],
+            "bytes": [b"x"],
+            "nested": [{"a": [1]}],
+        }
+        pq.write_table(pa.table(columns), bucket / f"{name}.parquet")
+        (bucket / f"{name}.csv").write_text("event_id,declared,at\nx,1.25,2024-01-01T00:00:00Z\n", encoding="utf-8")
+
+    write("a")
+    load()
+    monkeypatch.setenv(CONTRACT, "freeze")
+    write("b")
+    load()
+    assert {row["event_id"] for row in warehouse.rows("email_events")} == {"a", "b", "x"}
 
 
 @pytest.mark.parametrize("mode", ["discard_row", "discard_value"])

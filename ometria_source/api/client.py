@@ -279,7 +279,7 @@ def _integer(digits: str) -> int | str:
 
 
 def _rows(body: bytes) -> list[JsonObject]:
-    """The objects of the body. What no database takes is mended: half a surrogate pair, and an integer of over 64 bits."""
+    """The objects of the body. Half a surrogate pair, which no database takes, becomes U+FFFD; a long integer, text."""
     try:
         rows = json.loads(body, parse_int=_integer if LONG_INTEGER.search(body) else None)
         if SURROGATE.search(body):

@@ -1,8 +1,8 @@
 """Values that dlt would bend to fit a column: they go to the variant column that it makes for any other two types.
 
-It would write an object into a column of text as text, and nobody be told; and an integer beyond 64 bits into one of
-integers, which breaks the load. It cannot discard from rows what its extraction was told of, so the contract is applied
-here.
+It would write an object into a column of text as text, take any number for a date or for true, and nobody be told; an
+integer beyond 64 bits would break the load. It cannot discard from rows what its extraction was told of, so the
+contract is applied here.
 """
 
 from __future__ import annotations
@@ -67,11 +67,17 @@ class Variants:
             return "text" if is_number and not _fits_bigint(value) else None
         if isinstance(value, dict | list):
             return "json" if self._types.setdefault(column, "json") == "text" else None
-        if isinstance(value, int) and not isinstance(value, bool):
-            self._types.setdefault(column, "bigint")
-        elif isinstance(value, float) and self._types.get(column) == "bigint" and not _fits_bigint(value):
-            return "double"
-        return None
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return None
+        known = self._types.setdefault(column, "bigint") if isinstance(value, int) else self._types.get(column)
+        is_bent = (
+            known == "date"
+            or (known == "bool" and value not in (0, 1))
+            or (known == "bigint" and not _fits_bigint(value))
+        )
+        if not is_bent:
+            return None
+        return "bigint" if isinstance(value, int) else "double"
 
 
 def _fits_bigint(value: str | float) -> bool:
