@@ -20,7 +20,7 @@ from ometria_source.settings import (
     DEFAULT_PATIENCE_MINUTES,
     DEFAULT_REQUESTS_PER_SECOND,
 )
-from ometria_source.tables.contract import read_contract
+from ometria_source.tables.contract import keeping_rows, read_contract
 from ometria_source.tables.email_events import email_event_files_resource, email_events_resource
 from ometria_source.tables.event_files import Export
 from ometria_source.tables.event_rows import COLUMNS as EVENT_COLUMNS
@@ -100,9 +100,10 @@ def ometria_source(
             then read twice: what was handed on cannot be taken back.
         allow_deletes: Accept a complete scan that would remove more than a tenth of a table.
         schema_contract: What a run does that would add columns to a table, or variant columns for values of another
-            type: "evolve": adds them; "freeze": fails, and loads nothing of any table; "discard_row", "discard_value":
-            leaves out these rows, or values. Or such words by "columns" and "data_type". A table's first load takes
-            the columns that it finds. ("tables" is accepted as of dlt's: those of this source are always let in.)
+            type: "evolve": adds them; "freeze": fails, and loads nothing of any table; "discard_value": leaves out
+            these values; "discard_row": in the two logs, the rows that have them, elsewhere the values. Or such words
+            by "columns" and "data_type". A table's first load takes the columns that it finds. ("tables" is accepted
+            as a word of dlt's: those of this source are always let in.)
         spread_properties: Keys of `profiles.properties` that also become columns: "loyalty_tier" becomes
             `properties__loyalty_tier`. A key matches exactly, else by its name in snake case.
 
@@ -157,7 +158,8 @@ def ometria_source(
         email_event_files_resource(export),
     )
     for resource in resources:
-        resource.apply_hints(schema_contract=contract)
+        is_log = resource.name in ("unsubscribes", "email_events")
+        resource.apply_hints(schema_contract=contract if is_log else keeping_rows(contract))
     return resources
 
 

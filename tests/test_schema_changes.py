@@ -267,11 +267,14 @@ def test_what_is_discarded_is_left_out(account, bucket, first_load, load, wareho
     load()
     assert {table: warehouse.types(table) for table in types} == types
     events = {row["event_id"] for row in warehouse.rows("email_events")}
-    people = len(warehouse.rows("profiles"))
+    opt_outs = len(warehouse.rows("unsubscribes"))
     if mode == "discard_row":
-        assert (events, people) == ({"e1", "e3"}, len(account.profiles) - 1)
+        assert (events, opt_outs) == ({"e1", "e3"}, len(account.unsubscribes) - 1)
     else:
-        assert (events, people) == ({"e1", "e2", "e3"}, len(account.profiles))
+        assert (events, opt_outs) == ({"e1", "e2", "e3"}, len(account.unsubscribes))
+    # each list has a new field: without its row it would be removed
+    assert len(warehouse.rows("lists")) == len(account.lists)
+    assert len(warehouse.rows("profiles")) == len(account.profiles)
 
 
 @pytest.mark.parametrize("word", ["frozen", "", '{"columns": "no"}', '{"rows": "freeze"}', "{", "[]"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import cast
 
 from dlt.common.schema.typing import TSchemaContractDict
 
@@ -49,3 +50,16 @@ def read_contract(setting: object) -> TSchemaContractDict:
     # the tables of this source are what is agreed on: frozen, dlt would refuse their first load
     contract["tables"] = "evolve"
     return contract
+
+
+def keeping_rows(contract: TSchemaContractDict) -> TSchemaContractDict:
+    """The contract of a table that mirrors the account: values are discarded, not rows.
+
+    A complete scan removes the rows that it does not bring. So a field that is added to each of them would empty the
+    table.
+
+    Args:
+        contract: As `read_contract` gave it.
+    """
+    kept = {entity: "discard_value" if word == "discard_row" else word for entity, word in contract.items()}
+    return cast(TSchemaContractDict, kept)
