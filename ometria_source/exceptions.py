@@ -16,6 +16,7 @@ OmetriaError
   |     +-- NotFoundError           the path or the object does not exist (404)
   +-- IncompleteScanError       an answer that cannot be known to be whole
   +-- MassDeletionError         a complete scan would remove a large part of a table
+  +-- SchemaContractError       a change of a table's columns that `schema_contract` refuses
   +-- BucketError               the export's bucket cannot be listed or read
   +-- NoFilesError              nothing in the bucket matches, on a first run
   +-- UnreadableFileError       a file of the export is not what it should be
@@ -199,6 +200,23 @@ class MassDeletionError(OmetriaError):
             "If they were really removed, run once with `allow_deletes=True` "
             "(`SOURCES__OMETRIA__ALLOW_DELETES=true`); if not, check that `api_key` belongs to the account that this "
             "dataset was loaded from."
+        )
+
+
+class SchemaContractError(OmetriaError):
+    """A table would change in a way that `schema_contract` refuses."""
+
+    def __init__(self, table: str, column: str | None, entity: str) -> None:
+        self.table = table
+        self.column = column
+        change = {
+            "columns": f"`{table}` would get the new column `{column}`",
+            "data_type": f"`{table}` would get the column `{column}`, for values that are of another type than before",
+        }.get(entity, f"`{table}` would be a new table")
+        super().__init__(
+            f"{change}, which `schema_contract` refuses. Nothing of this run was loaded. Take the change up with "
+            '`schema_contract = "evolve"`, or load without it with "discard_value"; the next run then reads all of '
+            "this again."
         )
 
 

@@ -24,6 +24,7 @@ from ometria_source.settings import (
     DEFAULT_PATIENCE_MINUTES,
     DEFAULT_REQUESTS_PER_SECOND,
 )
+from ometria_source.tables.contract import keeping_rows, read_contract
 from ometria_source.tables.email_events import email_event_files_resource, email_events_resource
 from ometria_source.tables.event_files import Export
 from ometria_source.tables.event_rows import COLUMNS as EVENT_COLUMNS
@@ -31,7 +32,7 @@ from ometria_source.tables.lists import lists_resource
 from ometria_source.tables.member_lists import member_lists_resource, person_of
 from ometria_source.tables.privacy import Privacy
 from ometria_source.tables.profile_scan import SharedProfileScan
-from ometria_source.tables.profiles import profiles_resource
+from ometria_source.tables.profiles import profiles_resource, spread_columns
 from ometria_source.tables.strategies import TABLE_FORMATS
 from ometria_source.tables.unsubscribes import unsubscribes_resource
 
@@ -74,6 +75,8 @@ def ometria_source(
     pii_salt: dlt.TSecretStrValue | None = None,
     privacy: str | None = None,
     table_format: str | None = None,
+    schema_contract: str | dict[str, str] | None = "evolve",
+    spread_properties: list[str] | None = None,
 ) -> tuple[DltResource, ...]:
     """A retailer's Ometria account as five tables, and an inventory of its export.
 
@@ -113,6 +116,13 @@ def ometria_source(
         privacy: "strict": hash or drop every column that is personal.
         table_format: "delta" or "iceberg": what `unsubscribes` and `email_events` are at a destination of files, which
             can merge no other kind, nor the other tables at all.
+        schema_contract: What a run does that would add columns to a table, or variant columns for values of another
+            type: "evolve": adds them; "freeze": fails, and loads nothing of any table; "discard_value": leaves out
+            these values; "discard_row": in the two logs, the rows that have them, elsewhere the values. Or such words
+            by "columns" and "data_type". A table's first load takes the columns that it finds. ("tables" is accepted
+            as a word of dlt's: those of this source are always let in.)
+        spread_properties: Keys of `profiles.properties` that also become columns: "loyalty_tier" becomes
+            `properties__loyalty_tier`. A key matches exactly, else by its name in snake case.
 
     Returns:
         A dlt source with the resources `profiles`, `lists`, `member_lists`, `unsubscribes`, `email_events` and
@@ -144,6 +154,8 @@ def ometria_source(
     declared = _declared_columns(email_events_columns or {}, event_privacy)
     if not pii_salt:
         _check_key(email_events_key or (), event_privacy)
+    contract = read_contract(schema_contract)
+    spread = spread_columns(spread_properties or ())
     account = Account(base_url, api_key, requests_per_second, patience_minutes)
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
     export = Export(
@@ -162,8 +174,8 @@ def ometria_source(
     if table_format is not None:
         for log in (unsubscribes, email_events):
             log.apply_hints(table_format=cast(TTableFormat, table_format))
-    return (
-        profiles_resource(account, shared_scan, full_scan_days, allow_deletes, personal.of("profiles")),
+    resources = (
+        profiles_resource(account, shared_scan, full_scan_days, allow_deletes, spread, personal.of("profiles")),
         lists_resource(account, allow_deletes, personal.of("lists")),
         member_lists_resource(
             account, shared_scan, member_lists_from, full_scan_days, allow_deletes, personal.of("member_lists")
@@ -172,6 +184,10 @@ def ometria_source(
         email_events,
         email_event_files_resource(export),
     )
+    for resource in resources:
+        is_log = resource.name in ("unsubscribes", "email_events")
+        resource.apply_hints(schema_contract=contract if is_log else keeping_rows(contract))
+    return resources
 
 
 def _instant(setting: str, value: TAnyDateTime | None) -> datetime | None:

@@ -293,6 +293,15 @@ def test_columns_that_come_and_go_and_change_order_are_loaded_by_name(bucket, lo
     assert "new columns: d_e" in result.out
 
 
+def test_a_new_column_is_added_where_other_tables_are_loaded_too(account, ometria, bucket, load, warehouse):
+    """dlt would take the schema of the last package for the one that it has just brought up for the first."""
+    write_events(bucket / "a.csv", [event(1)], NOW)
+    load()
+    write_events(bucket / "b.csv", [event(2, link="/x")], NOW)
+    assert "new columns: link" in load().out
+    assert ids(warehouse) == ["e1", "e2"]
+
+
 def test_a_column_that_changes_type_gets_a_variant_and_blocks_nothing(bucket, load, warehouse):
     (bucket / "a.jsonl").write_text('{"event_id": "1", "count": 7}\n')
     load()

@@ -65,6 +65,10 @@ PASSING_STATUSES = frozenset({408, 425, 429})
 # What may be half a surrogate pair: escaped, or as the three bytes that UTF-8 forbids and Python's JSON reads.
 SURROGATE = re.compile(rb"\\u[dD]|\xed[\xa0-\xbf]")
 
+# Digits that may be an integer beyond 64 bits.
+LONG_INTEGER = re.compile(rb"\d{19}")
+INT64 = range(-(2**63), 2**63)
+
 
 class _PassingError(Exception):
     """An answer that a later attempt may mend."""
@@ -270,10 +274,14 @@ def _check_status(path: str, status: int, told: float | None) -> None:
         raise UnexpectedAnswerError(path, f"status {status}", status)
 
 
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) < 19 or (len(digits) < 21 and int(digits) in INT64) else digits
+
+
 def _rows(body: bytes) -> list[JsonObject]:
-    """The objects of the body. Half a surrogate pair, which no database takes, becomes U+FFFD."""
+    """The objects of the body. Half a surrogate pair, which no database takes, becomes U+FFFD; a long integer, text."""
     try:
-        rows = json.loads(body)
+        rows = json.loads(body, parse_int=_integer if LONG_INTEGER.search(body) else None)
         if SURROGATE.search(body):
             text = json.dumps(rows, ensure_ascii=False)
             rows = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.canonical import MICROSECOND, canonical_text, one_array
-from ometria_source.export.columns import JSON_FIELD, is_json
+from ometria_source.export.columns import JSON_FIELD, VARIANT_FIELD, is_json
 from ometria_source.export.parsing import ARROW_TYPES, first_unreadable, fitting, parse_text
 
 # The integers that a double can tell apart from their neighbours.
@@ -94,8 +94,8 @@ class ColumnTypes:
 
         Returns:
             The same rows under normalised column names, without columns of the null type. A value that its column's
-            type cannot hold unchanged is in `<column>__v_<data type>` instead. Of two columns with one normalised
-            name, the one that is not spelled so gets `_2` behind it.
+            type cannot hold unchanged is in `<column>__v_<data type>` instead, which is marked as a variant. Of two
+            columns with one normalised name, the one that is not spelled so gets `_2` behind it.
         """
         fields: list[pa.Field] = []
         arrays: list[pa.Array] = []
@@ -115,7 +115,7 @@ class ColumnTypes:
             for rest_type, values in rest:
                 variant = self._variant(f"{name}__v_{rest_type}", rest_type, taken)
                 taken.add(variant)
-                fields.append(_field(variant, rest_type))
+                fields.append(_field(variant, rest_type, VARIANT_FIELD))
                 arrays.append(values)
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
@@ -164,6 +164,9 @@ def _split(array: pa.Array, found: str, kept: str) -> tuple[pa.Array, list[tuple
             return same, []
     if found == "bigint" and kept == "double" and _exact_as_double(array):
         return array.cast(pa.float64()), []
+    if found == "json" and kept == "text" and array.null_count < len(array):
+        # it would fit, but be taken for what somebody wrote
+        return pa.nulls(len(array), pa.string()), [("json", array)]
     text = canonical_text(array)
     if found == "binary" and kept != "binary":
         text = pa.array([_decoded(cell) for cell in text.to_pylist()], pa.string())
@@ -204,8 +207,9 @@ def _decoded(cell: bytes | None) -> str | None:
         return None
 
 
-def _field(name: str, data_type: str) -> pa.Field:
-    return pa.field(name, ARROW_TYPES[data_type], metadata=JSON_FIELD if data_type == "json" else None)
+def _field(name: str, data_type: str, marks: Mapping[bytes, bytes] | None = None) -> pa.Field:
+    marks = {**(marks or {}), **(JSON_FIELD if data_type == "json" else {})}
+    return pa.field(name, ARROW_TYPES[data_type], metadata=marks or None)
 
 
 def data_type_of(field: pa.Field) -> str | None:

@@ -126,6 +126,8 @@ def _source(ometria: SimulatedOmetria, export: Path) -> DltSource:
         pii_salt=None,
         privacy=None,
         table_format=None,
+        schema_contract="evolve",
+        spread_properties=None,
     )
 
 

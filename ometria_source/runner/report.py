@@ -19,6 +19,9 @@ NOTED_METRICS = {
     "files_hidden": "{:,} files skipped, because their names begin with `_` or `.`",
 }
 
+# What dlt puts between the name of a column and the type of a variant.
+VARIANT = "__v_"
+
 
 @dataclass
 class TableReport:
@@ -30,6 +33,7 @@ class TableReport:
         seconds: How long its extraction took.
         rows: Rows in the table after the run; None where that is not known.
         new_columns: Columns that the run added to an existing table.
+        variants: Columns that the run added for values of another type, and that type.
         error: Why it was not loaded.
         notes: What the user should know.
     """
@@ -39,6 +43,7 @@ class TableReport:
     seconds: float = 0.0
     rows: int | None = None
     new_columns: list[str] = field(default_factory=list)
+    variants: dict[str, str] = field(default_factory=dict)
     error: str | None = None
     notes: list[str] = field(default_factory=list)
 
@@ -87,6 +92,8 @@ class RunReport:
         notes = [text.format(table.metrics[name]) for name, text in NOTED_METRICS.items() if table.metrics.get(name)]
         if table.new_columns:
             notes.append(f"new columns: {', '.join(table.new_columns)}")
+        for column, data_type in table.variants.items():
+            notes.append(f"`{column.rsplit(VARIANT, 1)[0]}` now also comes as {data_type}: see `{column}`")
         return notes + table.notes
 
 

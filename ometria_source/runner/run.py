@@ -10,12 +10,11 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import dlt
 from dlt.common.destination import TLoaderFileFormat
 from dlt.common.destination.client import SupportsOpenTables
-from dlt.common.pipeline import LoadInfo
+from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -23,7 +22,7 @@ from ometria_source.exceptions import ConfigurationError
 from ometria_source.runner.packages import mend_packages, note_extracted, pending_packages, store_schemas
 from ometria_source.runner.preflight import check_privacy
 from ometria_source.runner.report import RunReport, TableReport
-from ometria_source.runner.sentences import pending_sentence, sentence, was_interrupted
+from ometria_source.runner.sentences import contract_refusal, pending_sentence, sentence, was_interrupted, way_out
 from ometria_source.runner.workspace import drop_unfounded_state
 from ometria_source.tables.privacy import Privacy
 
@@ -37,6 +36,8 @@ FILE_FORMATS: dict[str, TLoaderFileFormat] = {
     "motherduck": "parquet",
     "postgres": "insert_values",
 }
+
+APPENDED = "rows are added, not merged: those that are read again are doubled, and none is removed"
 
 
 def run_tables(
@@ -66,13 +67,15 @@ def run_tables(
         _finish_pending(pipeline)
         pipeline.sync_destination()
         check_privacy(pipeline, privacy, tables, full_refresh)
-        known = _known_columns(pipeline)
+        known = _columns(pipeline)
         for name in tables:
-            report.tables.append(_extract(pipeline, source, name, full_refresh))
-        loaded = _load(pipeline)
+            report.tables.append(TableReport(name))
+            _extract(pipeline, source, report.tables[-1], full_refresh)
+        _load(pipeline)
+        columns = _columns(pipeline)
         for table in report.tables:
             table.rows = _count(pipeline, table.name)
-            table.new_columns = _new_columns(loaded, table.name, known)
+            _note_changes(table, known.get(table.name, {}), columns.get(table.name, {}))
     except ConfigurationError:
         # nothing was read
         raise
@@ -81,11 +84,15 @@ def run_tables(
         _pass_on_interrupt(error)
         step = error.step if isinstance(error, PipelineStepFailed) else "beginning"
         log.info("%s failed", step, exc_info=error)
-        is_pending = step in ("normalize", "load")
-        report.error = pending_sentence(error, pipeline.pipeline_name) if is_pending else sentence(error)
-        if tables and not report.tables:
-            report.error += " No table was read."
-            report.tables = [TableReport(name) for name in tables]
+        if contract_refusal(error):
+            report.error = sentence(error) + _abort(pipeline)
+        elif step in ("normalize", "load"):
+            report.error = pending_sentence(error, pipeline.pipeline_name)
+        else:
+            report.error = sentence(error)
+            if tables and not report.tables:
+                report.error += " No table was read."
+        report.tables += [TableReport(name) for name in tables[len(report.tables) :]]
     report.seconds = time.monotonic() - began
     return report
 
@@ -93,21 +100,46 @@ def run_tables(
 def _finish_pending(pipeline: dlt.Pipeline) -> None:
     if pending_packages(pipeline):
         log.warning("A package of an earlier run is finished first")
-        _load(pipeline)
+        try:
+            _load(pipeline)
+        except PipelineStepFailed as error:
+            if not contract_refusal(error) or _abort(pipeline):
+                raise
+            log.warning("It was refused by the `schema_contract` that it was read under; the same is read again")
         # a newer one may be gone, of which nothing but the state is left
         drop_unfounded_state(pipeline)
 
 
-def _load(pipeline: dlt.Pipeline) -> LoadInfo | None:
+def _abort(pipeline: dlt.Pipeline) -> str:
+    """Discard all packages that are pending, with their state: what was refused must block no later run.
+
+    Returns:
+        What the user has to do where that fails; else nothing.
+    """
+    try:
+        pipeline.abort_packages()
+    except Exception as error:
+        log.info("the packages cannot be aborted", exc_info=error)
+        return f" {way_out(pipeline.pipeline_name)}"
+    return ""
+
+
+def _load(pipeline: dlt.Pipeline) -> None:
     pipeline.normalize()
-    return pipeline.load()
+    if pipeline.list_normalized_load_packages():
+        # all tables before any package: of packages with one schema, dlt would change only the tables of the first
+        pipeline.sync_schema()
+    pipeline.load()
 
 
-def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh: bool) -> TableReport:
-    """Extract one table into a package of its own."""
-    table = TableReport(name)
+def _extract(pipeline: dlt.Pipeline, source: DltSource, table: TableReport, full_refresh: bool) -> None:
+    """Extract one table into a package of its own.
+
+    Raises:
+        PipelineStepFailed: `schema_contract` refuses a change, and so the whole run.
+    """
     began = time.monotonic()
-    selected = source.with_resources(name)
+    selected = source.with_resources(table.name)
     with _notices(table):
         try:
             pipeline.extract(
@@ -118,13 +150,18 @@ def _extract(pipeline: dlt.Pipeline, source: DltSource, name: str, full_refresh:
             note_extracted(pipeline)
         except PipelineStepFailed as error:
             _pass_on_interrupt(error)
-            log.info("%s failed", name, exc_info=error)
+            if contract_refusal(error):
+                raise
+            log.info("%s failed", table.name, exc_info=error)
             table.error = sentence(error)
-    if selected.resources[name].write_disposition == "append":
-        table.notes.append("rows are added, not merged: those that are read again are doubled, and none is removed")
-    table.seconds = time.monotonic() - began
-    table.metrics = dict(selected.resources[name].custom_metrics)
-    return table
+        finally:
+            resource = selected.resources[table.name]
+            if resource.write_disposition == "append":
+                table.notes.append(
+                    "rows are added, not merged: those that are read again are doubled, and none is removed"
+                )
+            table.seconds = time.monotonic() - began
+            table.metrics = dict(resource.custom_metrics)
 
 
 def _pass_on_interrupt(error: Exception) -> None:
@@ -154,18 +191,21 @@ def _notices(table: TableReport) -> Iterator[None]:
         logger.removeHandler(handler)
 
 
-def _known_columns(pipeline: dlt.Pipeline) -> dict[str, set[str]]:
-    """The columns of each table before the run."""
+def _columns(pipeline: dlt.Pipeline) -> dict[str, TTableSchemaColumns]:
+    """The columns of each table."""
     if not pipeline.default_schema_name:
         return {}
-    return {name: set(table["columns"]) for name, table in pipeline.default_schema.tables.items()}
+    schema = pipeline.default_schema
+    return {name: schema.get_table_columns(name) for name in schema.tables}
 
 
-def _new_columns(loaded: LoadInfo | None, name: str, known: dict[str, set[str]]) -> list[str]:
-    if loaded is None or name not in known:
-        return []
-    updates: list[Any] = [package.schema_update.get(name, {}) for package in loaded.load_packages]
-    return sorted({column for update in updates for column in update.get("columns", {})} - known[name])
+def _note_changes(table: TableReport, before: TTableSchemaColumns, after: TTableSchemaColumns) -> None:
+    """Note the columns that the run added."""
+    for name in sorted(after.keys() - before.keys()):
+        if after[name].get("variant"):
+            table.variants[name] = str(after[name]["data_type"])
+        elif before:
+            table.new_columns.append(name)
 
 
 def _count(pipeline: dlt.Pipeline, name: str) -> int | None:

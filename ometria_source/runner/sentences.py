@@ -15,8 +15,9 @@ from dlt.common.configuration.exceptions import (
     ConfigValueCannotBeCoercedException,
 )
 from dlt.common.exceptions import MissingDependencyException
+from dlt.common.schema.exceptions import DataValidationError
 
-from ometria_source.exceptions import OmetriaError
+from ometria_source.exceptions import OmetriaError, SchemaContractError
 
 # Where dlt's exceptions keep what they were raised for, besides Python's own chain.
 CAUSES = ("__cause__", "exception", "client_exception", "job_exception", "__context__")
@@ -35,6 +36,8 @@ def sentence(error: BaseException) -> str:
     for link in chain:
         if isinstance(link, OmetriaError):
             return str(link)
+    if refusal := contract_refusal(error):
+        return str(refusal)
     for link in chain:
         if isinstance(link, ConfigFieldMissingException):
             fields = ", ".join(f"`{name}`" for name in link.fields)
@@ -60,6 +63,16 @@ def was_interrupted(error: BaseException) -> bool:
     return any(isinstance(link, KeyboardInterrupt) for link in _chain(error))
 
 
+def contract_refusal(error: BaseException) -> SchemaContractError | None:
+    """The refusal by `schema_contract` that led to an error, ours or dlt's; None: it was something else."""
+    for link in _chain(error):
+        if isinstance(link, SchemaContractError):
+            return link
+        if isinstance(link, DataValidationError):
+            return SchemaContractError(link.table_name, link.column_name, link.schema_entity)
+    return None
+
+
 def pending_sentence(error: BaseException, pipeline_name: str) -> str:
     """What a user should read about a package that could not be normalised or loaded.
 
@@ -72,8 +85,15 @@ def pending_sentence(error: BaseException, pipeline_name: str) -> str:
     what = f"The package with `{table}`" if table else "A package"
     return (
         f"{what} could not be loaded ({type(cause).__name__}) and is still pending: the next run tries it "
-        f"again first. To discard it and the incremental state that came with it, run `dlt -y pipeline {pipeline_name} "
-        "abort-packages`; the run after that reads the same again. Run with --verbose to see the cause."
+        f"again first. {way_out(pipeline_name)} Run with --verbose to see the cause."
+    )
+
+
+def way_out(pipeline_name: str) -> str:
+    """How to discard a package that is pending."""
+    return (
+        "To discard it and the incremental state that came with it, run "
+        f"`dlt -y pipeline {pipeline_name} abort-packages`; the run after that reads the same again."
     )
 
 

@@ -14,7 +14,7 @@ import logging
 import threading
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from typing import cast
 
@@ -33,6 +33,7 @@ from ometria_source.export.readers import read_tables
 from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.tables.deletions import is_limited
 from ometria_source.tables.event_rows import TABLE, EventRows
+from ometria_source.tables.fields import LogFields
 from ometria_source.tables.metrics import ROWS_READ
 from ometria_source.tables.privacy_state import check_names, known_columns, note_names
 from ometria_source.tables.watermark import start_of_table
@@ -54,6 +55,7 @@ class _Attempt:
     failure: FileNotFoundError | FileExpired | UnreadableFileError | None = None
     has_rows_out: bool = False
     rows: int = 0
+    columns: set[str] = field(default_factory=set)
 
     def is_still(self, file: FileItemDict, now: FileItemDict, now_etag: str | None) -> bool:
         """Whether the file is the one that was read."""
@@ -116,11 +118,14 @@ class EventFiles:
         self._lock = threading.Lock()
         self._read: list[tuple[FileItemDict, int]] = []
         self._to_read_again: list[FileItemDict] = []
+        self._fields = LogFields(enough=1)
         self._now = datetime.now(timezone.utc)
-        self._schema = dlt.current.source_schema()
         self._privacy = privacy
-        self._rows = EventRows(self._export.key, self._export.columns, self._schema, privacy)
+        self._schema = dlt.current.source_schema()
         resource = dlt.current.source().resources[TABLE]
+        # that of the resource: a notebook can give `pipeline.run` another one than the setting
+        contract = self._schema.resolve_contract_settings_for_table(TABLE, resource.compute_table_schema())
+        self._rows = EventRows(self._export.key, self._export.columns, self._schema, contract, privacy)
         self._cursor = cast(dlt.sources.incremental[datetime], resource.incremental)
         # dlt would compare and copy every row; `note_files` moves it by files
         self._cursor.advance(self._newest())
@@ -131,6 +136,7 @@ class EventFiles:
         self._is_limited = is_limited()
         state = deepcopy(state) if self._is_limited else state
         self._is_first_run = "manifest" not in state
+        self._state = state
         self._manifest = None
         if self._end is None:
             self._start = max(self._start, start_of_table(TABLE, state, self._start_date, FIRST_FILE))
@@ -260,9 +266,9 @@ class EventFiles:
                     self._rows.check(file["relative_path"], self._tables(file, opened))
                     opened.stream.seek(0)
                 attempt.has_rows_out = True
-                rows = yield from self._rows.make(file["relative_path"], self._tables(file, opened), modified_at)
-                attempt.rows = rows
-                self._count(ROWS_READ, rows)
+                made = yield from self._rows.make(file["relative_path"], self._tables(file, opened), modified_at)
+                attempt.rows, attempt.columns = made
+                self._count(ROWS_READ, attempt.rows)
         except (FileNotFoundError, FileExpired, UnreadableFileError) as error:
             attempt.failure = error
         return attempt
@@ -294,6 +300,7 @@ class EventFiles:
         # it must stay within the lag
         newest = min([newest, *(file["modification_date"] for file in self._to_read_again)])
         self._cursor.advance(max(newest, self._newest()))
+        self._fields.note(TABLE, self._state)
         self._manifest.forget_before(newest - self._lag)
         for file, _ in self._read:
             self._manifest.add(file)
@@ -325,6 +332,8 @@ class EventFiles:
                     self._read.append((file, attempt.rows))
                 else:
                     self._to_read_again.append(file)
+                if attempt.rows:
+                    self._fields.add(attempt.columns)
         elif (
             isinstance(failure, UnreadableFileError) and self._export.on_bad_file == "skip" and not attempt.has_rows_out
         ):

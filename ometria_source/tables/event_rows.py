@@ -6,20 +6,23 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, 
 from datetime import datetime
 from functools import reduce
 from itertools import count
+from typing import cast
 
 import dlt
 import pyarrow as pa
 import pyarrow.compute as pc
+from dlt.common.data_types import TDataType
 from dlt.common.schema import Schema
-from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.common.schema.typing import TSchemaContractDict, TTableSchemaColumns
 from dlt.common.typing import TDataItems
 
 from ometria_source.exceptions import UnreadableFileError
-from ometria_source.export.columns import json_columns
+from ometria_source.export.columns import is_variant, json_columns
 from ometria_source.export.keys import row_keys
-from ometria_source.export.types import ColumnTypes, cast_declared
+from ometria_source.export.types import ColumnTypes, cast_declared, data_type_of
 from ometria_source.privacy.arrow_tables import ArrowPrivacy
 from ometria_source.privacy.policy import TablePrivacy
+from ometria_source.tables.event_contract import EventContract
 
 TABLE = "email_events"
 KEY = "event_key"
@@ -44,8 +47,10 @@ _INSTANT = pa.timestamp("us", tz="UTC")
 
 
 def with_hints(table: pa.Table) -> TDataItems:
-    """A table as dlt takes it: with a hint of which columns hold JSON."""
+    """A table as dlt takes it: with hints of which columns hold JSON, and which are variants."""
     hints: TTableSchemaColumns = {name: {"data_type": "json"} for name in json_columns(table)}
+    for field in filter(is_variant, table.schema):
+        hints[field.name] = {"data_type": cast(TDataType, data_type_of(field)), "variant": True}
     return dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
 
 
@@ -56,6 +61,7 @@ class EventRows:
         key: The columns that identify an event; None: all cells of a row do.
         declared: Data type (dlt's names) by column, as the user declared it.
         schema: Of the source: names columns, and knows what the destination's table has.
+        contract: What may be added to these.
         privacy: What is hashed and dropped.
 
     Attributes:
@@ -63,7 +69,12 @@ class EventRows:
     """
 
     def __init__(
-        self, key: Sequence[str] | None, declared: Mapping[str, str], schema: Schema, privacy: TablePrivacy
+        self,
+        key: Sequence[str] | None,
+        declared: Mapping[str, str],
+        schema: Schema,
+        contract: TSchemaContractDict,
+        privacy: TablePrivacy,
     ) -> None:
         known = schema.tables.get(TABLE, {}).get("columns", {})
         types = {name: str(column["data_type"]) for name, column in known.items() if "data_type" in column}
@@ -72,6 +83,7 @@ class EventRows:
         self._declared = declared
         self._normalize = schema.naming.normalize_path
         self._types = ColumnTypes(types, self._normalize)
+        self._contract = EventContract(TABLE, contract, types)
 
     def check(self, path: str, tables: Iterable[pa.Table]) -> None:
         """Find what is wrong with the rows of a file.
@@ -87,7 +99,9 @@ class EventRows:
         for _ in self._typed(path, tables):
             pass
 
-    def make(self, path: str, tables: Iterable[pa.Table], modified_at: datetime) -> Generator[pa.Table, None, int]:
+    def make(
+        self, path: str, tables: Iterable[pa.Table], modified_at: datetime
+    ) -> Generator[pa.Table, None, tuple[int, set[str]]]:
         """Make rows of `email_events` of a file.
 
         Args:
@@ -99,19 +113,28 @@ class EventRows:
             A table for each of `tables`.
 
         Returns:
-            The number of rows.
+            The number of rows, and the columns of the file under the table's names.
 
         Raises:
             UnreadableFileError: As `check`; rows before the one that is wrong have been yielded then.
+            SchemaContractError: The rows need a column that may not be added.
         """
         rows = 0
-        for table, typed in self._typed(path, tables):
+        columns: set[str] = set()
+
+        def noted() -> Iterator[pa.Table]:
+            for table in tables:
+                columns.update(map(self._normalize, self._free_names(table.column_names)))
+                yield table
+
+        for table, typed in self._typed(path, noted()):
             # of the cells as they came or were hashed: a type that is declared later changes no key
             keys = row_keys(table, self._key)
             named = typed.rename_columns(self._free_names(typed.column_names))
-            yield self._with_lineage(self._types.conform(named), path, modified_at, rows, keys)
+            whole = self._with_lineage(self._types.conform(named), path, modified_at, rows, keys)
+            yield self._contract.apply(whole)
             rows += len(keys)
-        return rows
+        return rows, columns
 
     def _typed(self, path: str, tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, pa.Table]]:
         """Each table as it was read, and with the declared types."""

@@ -24,9 +24,11 @@ from ometria_source.tables.deletions import (
     is_merged,
     snapshot_merge,
 )
+from ometria_source.tables.fields import note_complete
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.rows import RowMapper
+from ometria_source.tables.variants import Variants
 
 PATH = "/lists"
 
@@ -103,21 +105,24 @@ def lists_resource(account: Account, allow_deletes: bool, privacy: TablePrivacy)
         begin(privacy)
         client = account.client("lists")
         state = dlt.current.resource_state()
-        mapper = RowMapper("lists", COLUMNS, RENAMES)
+        mapper, variants = RowMapper("lists", COLUMNS, RENAMES), Variants("lists")
         protect = RowPrivacy(privacy).row
         found = IdSketch()
+        fields: set[str] = set()
         limited = is_limited()
         with counting(client) as metrics:
             for page in list_pages(client):
                 rows = [protect({**mapper.row(item), "list_id": str(item["id"])}) for item in page]
                 for row in rows:
                     found.add(row["list_id"])
+                    fields.update(row)
                 metrics[ROWS_READ] += len(rows)
-                yield rows
+                yield variants.split(rows)
             if limited:
                 return
             if merged and "ids" in state:
                 guard_deletions("lists", IdSketch.from_state(state["ids"]), found, allow_deletes)
+            note_complete("lists", state, fields)
             state["ids"] = found.to_state()
             if merged:
                 yield [{"list_id": MARKER}]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 import dlt
@@ -12,14 +13,19 @@ from dlt.extract import DltResource
 
 from ometria_source.api.account import Account
 from ometria_source.api.client import JsonObject
+from ometria_source.exceptions import InvalidSettingError
 from ometria_source.privacy.json_rows import RowPrivacy
 from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, is_merged, snapshot_merge
+from ometria_source.tables.fields import note_complete
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.profile_scan import SharedProfileScan, profile_pages
-from ometria_source.tables.rows import Row, RowMapper, read_instant
+from ometria_source.tables.rows import Row, RowMapper, in_snake_case, read_instant
+from ometria_source.tables.variants import Variants
 from ometria_source.tables.watermark import Watermark
+
+log = logging.getLogger(__name__)
 
 # Ometria's spelling: Ometria docs, Profiles API. The columns' names: Daasity's Ometria integration specification.
 RENAMES = {"id": "profile_id", "name": "customer_name", "firstname": "first_name", "lastname": "last_name"}
@@ -89,6 +95,7 @@ def profiles_resource(
     shared_scan: SharedProfileScan,
     full_scan_days: float,
     allow_deletes: bool,
+    spread: Mapping[str, str],
     privacy: TablePrivacy,
 ) -> DltResource:
     """The `profiles` table.
@@ -98,6 +105,7 @@ def profiles_resource(
         shared_scan: Takes note of each profile's segments, for `member_lists`.
         full_scan_days: Days between two complete scans; 0: every scan is complete.
         allow_deletes: Whether a complete scan may remove more than a tenth of the table.
+        spread: As `spread_columns` gave it.
         privacy: What is hashed and dropped.
     """
 
@@ -129,9 +137,10 @@ def profiles_resource(
         state = dlt.current.resource_state()
         watermark = Watermark(state, full_scan_days)
         since = None if watermark.is_complete_scan_due else watermark.last_scan
-        mapper = ProfileMapper()
+        mapper, variants = ProfileMapper(spread), Variants("profiles")
         protect = RowPrivacy(privacy).row
         found = IdSketch()
+        fields: set[str] = set()
         limited = is_limited()
         with counting(client) as metrics, shared_scan.recording(watermark.started, since) as note:
             for page in profile_pages(client, since):
@@ -139,14 +148,17 @@ def profiles_resource(
                 for profile, row in zip(page, rows, strict=True):
                     note(profile)
                     found.add(row["profile_id"])
+                    fields.update(row)
                 metrics[ROWS_READ] += len(rows)
-                yield rows
+                yield variants.split(rows)
             if limited:
                 return
             known = IdSketch.from_state(state["ids"]) if "ids" in state else IdSketch()
             if since is None:
                 if merged:
                     guard_deletions("profiles", known, found, allow_deletes)
+                note_complete("profiles", state, fields)
+                _warn_of_missing(spread, fields)
                 known = found
             else:
                 known.include(found)
@@ -159,10 +171,15 @@ def profiles_resource(
 
 
 class ProfileMapper:
-    """Turns profiles into rows of the table."""
+    """Turns profiles into rows of the table.
 
-    def __init__(self) -> None:
-        self._mapper = RowMapper("profiles", COLUMNS, RENAMES)
+    Args:
+        spread: As `spread_columns` gave it.
+    """
+
+    def __init__(self, spread: Mapping[str, str]) -> None:
+        self._spread = spread
+        self._mapper = RowMapper("profiles", COLUMNS, RENAMES, derived=spread)
 
     def row(self, profile: JsonObject) -> Row:
         """The row of one profile.
@@ -178,7 +195,53 @@ class ProfileMapper:
         row["profile_id"] = str(row["profile_id"])
         if row.get("country") is None and "country_id" in row:
             row["country"] = row.pop("country_id")
+        if self._spread and isinstance(properties := row.get("properties"), dict):
+            row.update(self._spread_values(properties))
         return row
+
+    def _spread_values(self, properties: JsonObject) -> Row:
+        """The values of the properties that get columns of their own."""
+        keys = {column: _key_of(name, properties) for column, name in self._spread.items()}
+        return {column: properties[key] for column, key in keys.items() if key is not None}
+
+
+def spread_columns(names: Iterable[str]) -> dict[str, str]:
+    """The columns of the setting `spread_properties`.
+
+    Args:
+        names: Keys of `properties`, or their names in snake case.
+
+    Returns:
+        These names, by column.
+
+    Raises:
+        InvalidSettingError: A name is empty, or two of them have the same column.
+    """
+    columns: dict[str, str] = {}
+    for name in names:
+        column = in_snake_case(f"properties__{name}")
+        if not str(name).strip() or column == "properties":
+            raise InvalidSettingError("spread_properties", "holds an empty name; name keys of `properties`.")
+        if column in columns:
+            raise InvalidSettingError(
+                "spread_properties", f"names the column `{column}` twice, as `{columns[column]}` and as `{name}`."
+            )
+        columns[column] = name
+    return columns
+
+
+def _warn_of_missing(spread: Mapping[str, str], found: Collection[str]) -> None:
+    """Say which names of `spread_properties` no profile of a complete scan has; `found`: the columns that any has."""
+    if missing := [f"`{name}`" for column, name in spread.items() if found and column not in found]:
+        log.warning("profiles: no profile has %s in `properties`; check `spread_properties`", ", ".join(missing))
+
+
+def _key_of(name: str, properties: JsonObject) -> str | None:
+    """The key that a name of `spread_properties` stands for; None: there is none."""
+    if name in properties:
+        return name
+    wanted = in_snake_case(name)
+    return next((key for key in properties if in_snake_case(key) == wanted), None)
 
 
 def flat(profile: JsonObject) -> JsonObject:

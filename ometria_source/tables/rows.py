@@ -27,7 +27,7 @@ Row = dict[str, Any]
 TYPE_FIELD = "@type"
 
 # The same few names come with every row.
-_in_snake_case = lru_cache(maxsize=4096)(NamingConvention().normalize_path)
+in_snake_case = lru_cache(maxsize=4096)(NamingConvention().normalize_path)
 
 
 class RowMapper:
@@ -68,7 +68,7 @@ class RowMapper:
                 continue
             name = field.removeprefix("@")
             column = self._renames.get(name, name)
-            normal = _in_snake_case(column)
+            normal = in_snake_case(column)
             if normal != column or self._fields.get(normal, name) != name or normal in row:
                 clashing.append(field)
             else:
@@ -81,9 +81,9 @@ class RowMapper:
 
     def _free_column(self, field: str, row: Row) -> str:
         """A column for a field whose name is not in snake case, or is another column's."""
-        normal = _in_snake_case(field.removeprefix("@"))
+        normal = in_snake_case(field.removeprefix("@"))
         column, number = normal, 1
-        while column in row or column in self._columns:
+        while column in row or column in self._fields:
             number += 1
             column = f"{normal}_{number}"
         if column != normal and field not in self._reported:

@@ -21,10 +21,12 @@ from ometria_source.privacy.json_rows import RowPrivacy
 from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.settings import FIRST_UNSUBSCRIBE, UNSUBSCRIBES_LAG
 from ometria_source.tables.deletions import is_limited
+from ometria_source.tables.fields import LogFields
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.rows import Row, RowMapper, read_instant
 from ometria_source.tables.strategies import running_strategy
+from ometria_source.tables.variants import Variants
 from ometria_source.tables.watermark import start_of_table
 
 log = logging.getLogger(__name__)
@@ -118,13 +120,15 @@ def unsubscribes_resource(
         now = datetime.now(timezone.utc)
         client = account.client("unsubscribes")
         first = cast(datetime, cursor.start_value)
+        # a limited run, or a backfill, leaves no trace in the state
+        keeps_state = end_date is None and not is_limited()
+        state = dlt.current.resource_state() if keeps_state else dict(dlt.current.resource_state())
+        fields = LogFields()
         if end_date is None:
-            state = dlt.current.resource_state()
-            # a limited run leaves no trace in the state
-            state = dict(state) if is_limited() else state
             first = max(first, start_of_table("unsubscribes", state, start_date, FIRST_UNSUBSCRIBE))
         mapper = RowMapper("unsubscribes", COLUMNS, {}, derived=("unsubscribe_id", "_cursor"))
         protection = RowPrivacy(privacy)
+        variants = Variants("unsubscribes")
         limited, without_cursor = is_limited(), 0
         last_window: set[str] = set()
         # those that belong to any window
@@ -139,12 +143,15 @@ def unsubscribes_resource(
                 last_window = set(rows)
                 without_time |= {row["unsubscribe_id"] for row in fresh if not _has_time(row)}
                 for row in fresh:
+                    fields.add(row)
                     if not _is_past(row, now):
                         without_cursor += 1
                     elif not limited:
                         row["_cursor"] = row["timestamp"]
                 metrics[ROWS_READ] += len(fresh)
-                yield fresh
+                yield variants.split(fresh)
+            if keeps_state:
+                fields.note("unsubscribes", state)
             if not metrics[ROWS_READ]:
                 yield dlt.mark.materialize_table_schema()
             if without_cursor:

@@ -209,6 +209,14 @@ def test_a_value_that_does_not_fit_goes_to_a_variant_column(known, column, varia
     assert [value for value in found.get("a", []) if value is not None] == []
 
 
+def test_an_object_is_no_text():
+    types = ColumnTypes({"a": "text"}, snake)
+    schema = pa.schema([json_field("a")])
+    found = types.conform(pa.Table.from_arrays([pa.array(['{"b":1}', None])], schema=schema))
+    assert found.to_pydict() == {"a": [None, None], "a__v_json": ['{"b":1}', None]}
+    assert types.conform(pa.Table.from_arrays([pa.nulls(2, pa.string())], schema=schema)).column_names == ["a"]
+
+
 def test_no_value_is_lost_or_doubled_when_a_column_mixes_what_fits_and_what_does_not():
     found = conformed(ColumnTypes({"a": "bigint"}, snake), a=[1.0, 1.5, None, 3.0])
     assert set(found) == {"a", "a__v_double"}
