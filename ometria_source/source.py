@@ -23,10 +23,16 @@ from ometria_source.settings import (
 from ometria_source.tables.email_events import email_event_files_resource, email_events_resource
 from ometria_source.tables.event_files import Export
 from ometria_source.tables.event_rows import COLUMNS as EVENT_COLUMNS
+from ometria_source.tables.history import TABLES_WITH_HISTORY
+from ometria_source.tables.lists import COLUMNS as LIST_COLUMNS
 from ometria_source.tables.lists import lists_resource
+from ometria_source.tables.member_lists import COLUMNS as MEMBER_COLUMNS
 from ometria_source.tables.member_lists import member_lists_resource
 from ometria_source.tables.profile_scan import SharedProfileScan
+from ometria_source.tables.profiles import COLUMNS as PROFILE_COLUMNS
+from ometria_source.tables.profiles import UNORDERED as UNORDERED_IN_PROFILES
 from ometria_source.tables.profiles import profiles_resource
+from ometria_source.tables.snapshots import follow_vanishing
 from ometria_source.tables.unsubscribes import unsubscribes_resource
 
 # Where dlt looks for the settings: `sources.ometria`.
@@ -41,6 +47,7 @@ EARLIEST_YEAR = 1970
 MEMBER_LISTS_FROM = ("auto", "lists", "profiles")
 ON_BAD_FILE = ("fail", "skip")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "parquet")
+DELETES = ("hard", "soft")
 COLUMN_TYPES = ("text", "bigint", "double", "decimal", "bool", "timestamp", "date", "time", "json")
 
 
@@ -63,6 +70,8 @@ def ometria_source(
     file_lag_days: float = DEFAULT_FILE_LAG_DAYS,
     on_bad_file: str = "fail",
     allow_deletes: bool = False,
+    deletes: str = "hard",
+    history: list[str] | None = None,
 ) -> tuple[DltResource, ...]:
     """A retailer's Ometria account as five tables, and an inventory of its export.
 
@@ -96,6 +105,12 @@ def ometria_source(
             are loaded; the file is named in a warning, and tried again by every run within `file_lag_days`. Files are
             then read twice: what was handed on cannot be taken back.
         allow_deletes: Accept a complete scan that would remove more than a tenth of a table.
+        deletes: "hard": a row of `profiles`, `lists` or `member_lists` that vanishes is removed. "soft": it is kept,
+            with the time (UTC) of the scan that first missed it in `deleted_at`; also that of a person who asked for
+            erasure.
+        history: Those of `profiles` and `lists` that keep each version of a row, from `_dlt_valid_from` on until
+            `_dlt_valid_to` (UTC; null: current). What vanishes ends there too, and `deletes` changes nothing. For a
+            table that was loaded, the next load must be a full refresh.
 
     Returns:
         A dlt source with the resources `profiles`, `lists`, `member_lists`, `unsubscribes`, `email_events` and
@@ -116,6 +131,9 @@ def ometria_source(
         _check_not_negative(name, number)
     _check_choice("member_lists_from", member_lists_from, MEMBER_LISTS_FROM)
     _check_choice("on_bad_file", on_bad_file, ON_BAD_FILE)
+    _check_choice("deletes", deletes, DELETES)
+    for table in history or ():
+        _check_choice("history", table, TABLES_WITH_HISTORY)
     if file_format is not None:
         _check_choice("file_format", file_format, FILE_FORMATS)
     normalize = dlt.current.source_schema().naming.normalize_path
@@ -137,10 +155,29 @@ def ometria_source(
     shared_scan = SharedProfileScan()
     email_events = email_events_resource(export, start, end, file_lag_days)
     email_events.selected = bool(bucket_url)
+    soft_deletes = deletes == "soft"
     return (
-        profiles_resource(account, shared_scan, full_scan_days, allow_deletes),
-        lists_resource(account, allow_deletes),
-        member_lists_resource(account, shared_scan, member_lists_from, full_scan_days, allow_deletes),
+        follow_vanishing(
+            profiles_resource(account, shared_scan, full_scan_days, allow_deletes),
+            ("profile_id",),
+            PROFILE_COLUMNS,
+            unordered=UNORDERED_IN_PROFILES,
+            with_history="profiles" in (history or ()),
+            soft_deletes=soft_deletes,
+        ),
+        follow_vanishing(
+            lists_resource(account, allow_deletes),
+            ("list_id",),
+            LIST_COLUMNS,
+            with_history="lists" in (history or ()),
+            soft_deletes=soft_deletes,
+        ),
+        follow_vanishing(
+            member_lists_resource(account, shared_scan, member_lists_from, full_scan_days, allow_deletes),
+            ("list_id", "profile_id"),
+            MEMBER_COLUMNS,
+            soft_deletes=soft_deletes,
+        ),
         unsubscribes_resource(account, start, end),
         email_events,
         email_event_files_resource(export),

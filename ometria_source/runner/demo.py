@@ -120,6 +120,8 @@ def _source(ometria: SimulatedOmetria, export: Path) -> DltSource:
         email_events_columns=None,
         on_bad_file="fail",
         allow_deletes=False,
+        deletes="hard",
+        history=None,
     )
 
 

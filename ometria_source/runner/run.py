@@ -15,13 +15,16 @@ from typing import Any
 import dlt
 from dlt.common.destination import TLoaderFileFormat
 from dlt.common.pipeline import LoadInfo
-from dlt.extract import DltSource
+from dlt.extract import DltResource, DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from ometria_source.exceptions import ConfigurationError
 from ometria_source.runner.packages import mend_packages, note_extracted, pending_packages, store_schemas
 from ometria_source.runner.report import RunReport, TableReport
 from ometria_source.runner.sentences import pending_sentence, sentence, was_interrupted
 from ometria_source.runner.workspace import drop_unfounded_state
+from ometria_source.tables.history import check_history
+from ometria_source.tables.snapshots import ended_at
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,9 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
 
     Returns:
         What became of each table. An error of one is in the report, not raised.
+
+    Raises:
+        ConfigurationError: Found before anything was read, such as a table that `history` newly names.
     """
     began = time.monotonic()
     report = RunReport(destination=pipeline.destination.destination_name, dataset=pipeline.dataset_name)
@@ -51,11 +57,15 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
         pipeline.sync_destination()
         known = _known_columns(pipeline)
         for name in tables:
+            _check(pipeline, source.resources[name], full_refresh)
+        for name in tables:
             report.tables.append(_extract(pipeline, source, name, full_refresh))
         loaded = _load(pipeline)
         for table in report.tables:
             table.rows = _count(pipeline, table.name)
             table.new_columns = _new_columns(loaded, table.name, known)
+    except ConfigurationError:
+        raise
     except Exception as error:
         # whatever it is: the report must name each table that was not loaded
         _pass_on_interrupt(error)
@@ -68,6 +78,12 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
             report.tables = [TableReport(name) for name in tables]
     report.seconds = time.monotonic() - began
     return report
+
+
+def _check(pipeline: dlt.Pipeline, resource: DltResource, full_refresh: bool) -> None:
+    """Refuse what the destination, or what is loaded of a table, does not go with."""
+    is_known = pipeline.default_schema_name and not full_refresh
+    check_history(resource, pipeline.default_schema if is_known else None, pipeline.destination.capabilities())
 
 
 def _finish_pending(pipeline: dlt.Pipeline) -> None:
@@ -148,11 +164,17 @@ def _new_columns(loaded: LoadInfo | None, name: str, known: dict[str, set[str]])
 
 
 def _count(pipeline: dlt.Pipeline, name: str) -> int | None:
-    """The rows that a table holds now; None where it does not exist yet or cannot be counted."""
+    """The current rows of a table: without past versions, and without rows that are kept although they vanished.
+
+    None where it does not exist yet or cannot be counted.
+    """
     try:
         with pipeline.sql_client() as client:
-            # dlt quotes the name, which is one of our tables
-            rows = client.execute_sql(f"SELECT COUNT(*) FROM {client.make_qualified_table_name(name)}")  # noqa: S608
+            ended = ended_at(pipeline.default_schema.tables[name])
+            condition = f" WHERE {client.escape_column_name(ended)} IS NULL" if ended else ""
+            # dlt quotes the names, which are of our tables
+            query = f"SELECT COUNT(*) FROM {client.make_qualified_table_name(name)}{condition}"  # noqa: S608
+            rows = client.execute_sql(query)
             return int(rows[0][0]) if rows else None
     except Exception as error:  # noqa: BLE001  counting is a courtesy: everything is loaded by now
         log.info("%s cannot be counted: %s", name, type(error).__name__)

@@ -15,7 +15,7 @@ from ometria_source.api.scan import scan
 from ometria_source.exceptions import UnexpectedAnswerError
 from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_id, is_limited, snapshot_merge
 from ometria_source.tables.metrics import ROWS_READ, counting
-from ometria_source.tables.rows import RowMapper
+from ometria_source.tables.rows import KEPT_COLUMNS, RowMapper
 
 PATH = "/lists"
 
@@ -87,7 +87,7 @@ def lists_resource(account: Account, allow_deletes: bool) -> DltResource:
         """
         client = account.client("lists")
         state = dlt.current.resource_state()
-        mapper = RowMapper("lists", COLUMNS, RENAMES)
+        mapper = RowMapper("lists", COLUMNS, RENAMES, derived=KEPT_COLUMNS)
         found = IdSketch()
         limited = is_limited()
         with counting(client) as metrics:

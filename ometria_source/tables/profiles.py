@@ -15,7 +15,7 @@ from ometria_source.api.client import JsonObject
 from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, snapshot_merge
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.profile_scan import SharedProfileScan, profile_pages
-from ometria_source.tables.rows import Row, RowMapper, read_instant
+from ometria_source.tables.rows import KEPT_COLUMNS, Row, RowMapper, read_instant
 from ometria_source.tables.watermark import Watermark
 
 # Ometria's spelling: Ometria docs, Profiles API. The columns' names: Daasity's Ometria integration specification.
@@ -26,6 +26,9 @@ FLATTENED = ("dates", "stats")
 
 # The two forms of a phone number are one text, or its parts (seen in a public client's model).
 PHONE_PARTS = {"number": "phone_number", "country_code": "phone_number_country"}
+
+# Lists whose order means nothing: of tags, identities and segments.
+UNORDERED = ("tags", "identities", "lists")
 
 COLUMNS: TTableSchemaColumns = {
     "profile_id": {"data_type": "text", "nullable": False, "description": "Ometria's id of this person."},
@@ -148,7 +151,7 @@ class ProfileMapper:
     """Turns profiles into rows of the table."""
 
     def __init__(self) -> None:
-        self._mapper = RowMapper("profiles", COLUMNS, RENAMES)
+        self._mapper = RowMapper("profiles", COLUMNS, RENAMES, derived=KEPT_COLUMNS)
 
     def row(self, profile: JsonObject) -> Row:
         """The row of one profile.
