@@ -2,6 +2,10 @@
 
 A table whose extraction fails keeps no other from loading, and leaves neither a package nor a change of state. Loading
 together costs a third less than a run for each table, and dlt's trace shows all of it.
+
+Each package is normalised before the next table is extracted: dlt puts the schema of that moment into it, and migrates
+its tables only when the destination has not seen this version of the schema. Two packages with one version would leave
+the second one's tables without their new columns.
 """
 
 from __future__ import annotations
@@ -60,7 +64,8 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
             _check(pipeline, source.resources[name], full_refresh)
         for name in tables:
             report.tables.append(_extract(pipeline, source, name, full_refresh))
-        loaded = _load(pipeline)
+            pipeline.normalize()
+        loaded = pipeline.load()
         for table in report.tables:
             table.rows = _count(pipeline, table.name)
             table.new_columns = _new_columns(loaded, table.name, known)
@@ -75,7 +80,7 @@ def run_tables(pipeline: dlt.Pipeline, source: DltSource, tables: list[str], ful
         report.error = pending_sentence(error, pipeline.pipeline_name) if is_pending else sentence(error)
         if tables and not report.tables:
             report.error += " No table was read."
-            report.tables = [TableReport(name) for name in tables]
+        report.tables += [TableReport(name) for name in tables[len(report.tables) :]]
     report.seconds = time.monotonic() - began
     return report
 

@@ -90,7 +90,7 @@ class RowMapper:
         """A column for a field whose name is not in snake case, or is another column's."""
         normal = _in_snake_case(field.removeprefix("@"))
         column, number = normal, 1
-        while column in row or column in self._columns:
+        while column in row or column in self._fields:
             number += 1
             column = f"{normal}_{number}"
         if column != normal and field not in self._reported:
