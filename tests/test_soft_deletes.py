@@ -212,6 +212,33 @@ def test_a_lost_working_folder_loses_no_row(account, ometria, load, warehouse, c
     assert_snapshots(current, account)
 
 
+def test_a_pending_package_is_finished_before_what_vanished_is_looked_for(account, ometria, load, warehouse, current):
+    load(*SNAPSHOTS)
+    account.erase_profile(list(account.profiles)[0])
+    person = account.add_profile()
+    pipeline = dlt.attach("ometria_pipeline")
+    pipeline.extract(ometria_source().with_resources("profiles"))
+    extracted = datetime.now(timezone.utc)
+    account.erase_profile(person)
+    load(*SNAPSHOTS)
+
+    times = deleted(warehouse, "profiles")
+    assert len(times) == 2
+    assert [time > extracted for time in times.values()] == [key == (person,) for key in times]
+    assert_snapshots(current, account)
+
+
+def test_a_scan_that_breaks_deletes_nothing(account, ometria, run, load, warehouse):
+    load("--tables", "profiles")
+    account.erase_profile(list(account.profiles)[0])
+    ometria.after_request(1, lambda: ometria.fail("/profiles", 403, times=None))
+    assert run("--tables", "profiles").status == 1
+    assert deleted(warehouse, "profiles") == {}
+    ometria.heal()
+    load("--tables", "profiles")
+    assert len(deleted(warehouse, "profiles")) == 1
+
+
 def test_a_table_with_history_has_no_second_mark(account, ometria, load, warehouse, current, monkeypatch):
     monkeypatch.setenv("SOURCES__OMETRIA__HISTORY", '["profiles"]')
     load(*SNAPSHOTS)

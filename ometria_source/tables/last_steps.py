@@ -39,7 +39,8 @@ class SingleKeys(Step):
         """The items of a resource, and then the end, at which this step lets go of what it holds."""
         try:
             yield from rows
-        except BaseException:
+        except Exception:
+            # not when a limit closes the resource: items may still be on their way
             self.close()
             raise
         yield End()
