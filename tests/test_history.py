@@ -129,6 +129,8 @@ def test_a_row_that_is_spelled_differently_is_no_new_version(account, ometria, h
         {"properties": {"list": [2, 1]}},
         {"properties": {"list": [1, 2], "more": "x"}},
         {"properties": {"list": ["1", 2]}},
+        {"properties": {"list": [True, 2]}},
+        {"properties": {"list": [1.5, 2]}},
         {"ratio": 2.5},
         {"customer_id": "042"},
         {"marketing_optin": None},

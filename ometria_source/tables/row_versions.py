@@ -46,21 +46,25 @@ def row_version(row: Row, columns: TTableSchemaColumns, unordered: Collection[st
 
 def _typed(kind: Any, value: Any) -> Any:
     """A value as dlt puts it into a column of this type; as it came, where that goes to a variant column."""
+    if value is None or isinstance(value, (dict, list)) or (kind == "text" and isinstance(value, str)):
+        return value
     try:
-        return value if value is None else coerce_value(kind, py_type_to_sc_type(type(value)), value)
+        return coerce_value(kind, py_type_to_sc_type(type(value)), value)
     except (ValueError, TypeError):
         return value
 
 
 def _plain(value: Any) -> Any:
     """A value as JSON, with one spelling for a number or an instant; fields that are null are left out."""
+    if value is None or isinstance(value, (str, int)):
+        return value
     if isinstance(value, dict):
         fields = {name: _plain(field) for name, field in value.items()}
         return {name: field for name, field in fields.items() if field is not None}
     if isinstance(value, list):
         return [_plain(element) for element in value]
     if isinstance(value, (float, Decimal)):
-        return int(value) if math.isfinite(value) and value == int(value) else str(value)
+        return int(value) if math.isfinite(value) and value == int(value) else float(value)
     if isinstance(value, datetime):
         return value.astimezone(timezone.utc).isoformat()
     return value.isoformat() if isinstance(value, date) else value
