@@ -268,6 +268,13 @@ def test_keys_that_a_user_maps_are_compared_as_they_are_loaded(account, ometria,
         assert len(deleted(warehouse, "profiles")) == erased
 
 
+def test_a_resource_that_is_iterated_over_outside_of_a_run_gives_what_it_reads(account, ometria, load):
+    load("--tables", "lists")
+    account.delete_list("1000")
+    found = {row["list_id"] for row in ometria_source().lists}
+    assert found - {"*"} == set(account.lists)
+
+
 def test_a_step_that_yields_is_refused(account, ometria, warehouse):
     source = ometria_source().with_resources("profiles")
     source.profiles.add_yield_map(lambda row: iter([row]))

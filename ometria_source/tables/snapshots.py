@@ -22,6 +22,7 @@ from dlt.common.configuration.container import Container
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.schema.typing import TTableSchema, TTableSchemaColumns
 from dlt.common.schema.utils import get_first_column_name_with_prop, get_validity_column_names
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 from dlt.extract.items import SupportsPipe
@@ -80,6 +81,16 @@ def ended_at(table: TTableSchema) -> str | None:
     return get_first_column_name_with_prop(table, DELETED_HINT)
 
 
+def _is_extracting() -> bool:
+    """Whether a pipeline runs, rather than a notebook iterating over a resource."""
+    try:
+        dlt.current.load_package_state()
+    except CurrentLoadPackageStateNotAvailable:
+        return False
+    # a pipeline without a destination extracts without its capabilities
+    return DestinationCapabilitiesContext in Container()
+
+
 def _merge(strategy: str, markers: dict[str, Any], given: object = None) -> Any:
     """A write disposition whose merge goes by the markers, whatever a user gave."""
     version = {"row_version_column_name": ROW_VERSION} if strategy == HISTORY else {}
@@ -113,7 +124,7 @@ class _LastStep(Step):
         Raises:
             InvalidSettingError: As `check_history`, or a step of the user's does not go with soft deletes.
         """
-        if DestinationCapabilitiesContext not in Container():
+        if not _is_extracting():
             return self
         capabilities = Container()[DestinationCapabilitiesContext]
         resource = dlt.current.source().resources.with_pipe(pipe)
