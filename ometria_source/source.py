@@ -28,11 +28,14 @@ from ometria_source.tables.contract import keeping_rows, read_contract
 from ometria_source.tables.email_events import email_event_files_resource, email_events_resource
 from ometria_source.tables.event_files import Export
 from ometria_source.tables.event_rows import COLUMNS as EVENT_COLUMNS
+from ometria_source.tables.history import TABLES_WITH_HISTORY
 from ometria_source.tables.lists import lists_resource
 from ometria_source.tables.member_lists import member_lists_resource, person_of
 from ometria_source.tables.privacy import Privacy
 from ometria_source.tables.profile_scan import SharedProfileScan
+from ometria_source.tables.profiles import UNORDERED as UNORDERED_IN_PROFILES
 from ometria_source.tables.profiles import profiles_resource, spread_columns
+from ometria_source.tables.snapshots import follow_vanishing
 from ometria_source.tables.strategies import TABLE_FORMATS
 from ometria_source.tables.unsubscribes import unsubscribes_resource
 
@@ -48,6 +51,7 @@ EARLIEST_YEAR = 1970
 MEMBER_LISTS_FROM = ("auto", "lists", "profiles")
 ON_BAD_FILE = ("fail", "skip")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "parquet")
+DELETES = ("hard", "soft")
 COLUMN_TYPES = ("text", "bigint", "double", "decimal", "bool", "timestamp", "date", "time", "json")
 
 
@@ -77,6 +81,8 @@ def ometria_source(
     table_format: str | None = None,
     schema_contract: str | dict[str, str] | None = "evolve",
     spread_properties: list[str] | None = None,
+    deletes: str = "hard",
+    history: list[str] | None = None,
 ) -> tuple[DltResource, ...]:
     """A retailer's Ometria account as five tables, and an inventory of its export.
 
@@ -123,6 +129,12 @@ def ometria_source(
             as a word of dlt's: those of this source are always let in.)
         spread_properties: Keys of `profiles.properties` that also become columns: "loyalty_tier" becomes
             `properties__loyalty_tier`. A key matches exactly, else by its name in snake case.
+        deletes: "hard": a row of `profiles`, `lists` or `member_lists` that vanishes is removed. "soft": it is kept,
+            with the time (UTC) of the scan that first missed it in `deleted_at`; also that of a person who asked for
+            erasure.
+        history: Those of `profiles` and `lists` that keep each version of a row, from `_dlt_valid_from` on until
+            `_dlt_valid_to` (UTC; null: current). What vanishes ends there too, and `deletes` changes nothing. For a
+            table that was loaded, the next load must be a full refresh.
 
     Returns:
         A dlt source with the resources `profiles`, `lists`, `member_lists`, `unsubscribes`, `email_events` and
@@ -145,6 +157,9 @@ def ometria_source(
     _check_choice("on_bad_file", on_bad_file, ON_BAD_FILE)
     if table_format is not None:
         _check_choice("table_format", table_format, tuple(TABLE_FORMATS))
+    _check_choice("deletes", deletes, DELETES)
+    for table in history or ():
+        _check_choice("history", table, TABLES_WITH_HISTORY)
     if file_format is not None:
         _check_choice("file_format", file_format, FILE_FORMATS)
     personal = Privacy(hash_columns, drop_columns, pii_salt, privacy)
@@ -174,11 +189,30 @@ def ometria_source(
     if table_format is not None:
         for log in (unsubscribes, email_events):
             log.apply_hints(table_format=cast(TTableFormat, table_format))
+    profiles, lists = personal.of("profiles"), personal.of("lists")
+    member_lists = personal.of("member_lists")
+    with_history, soft_deletes = history or (), deletes == "soft"
     resources = (
-        profiles_resource(account, shared_scan, full_scan_days, allow_deletes, spread, personal.of("profiles")),
-        lists_resource(account, allow_deletes, personal.of("lists")),
-        member_lists_resource(
-            account, shared_scan, member_lists_from, full_scan_days, allow_deletes, personal.of("member_lists")
+        follow_vanishing(
+            profiles_resource(account, shared_scan, full_scan_days, allow_deletes, spread, profiles),
+            ("profile_id",),
+            profiles.columns(),
+            unordered=UNORDERED_IN_PROFILES,
+            with_history="profiles" in with_history,
+            soft_deletes=soft_deletes,
+        ),
+        follow_vanishing(
+            lists_resource(account, allow_deletes, lists),
+            ("list_id",),
+            lists.columns(),
+            with_history="lists" in with_history,
+            soft_deletes=soft_deletes,
+        ),
+        follow_vanishing(
+            member_lists_resource(account, shared_scan, member_lists_from, full_scan_days, allow_deletes, member_lists),
+            ("list_id", "profile_id"),
+            member_lists.columns(),
+            soft_deletes=soft_deletes,
         ),
         unsubscribes,
         email_events,

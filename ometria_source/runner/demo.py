@@ -128,6 +128,8 @@ def _source(ometria: SimulatedOmetria, export: Path) -> DltSource:
         table_format=None,
         schema_contract="evolve",
         spread_properties=None,
+        deletes="hard",
+        history=None,
     )
 
 

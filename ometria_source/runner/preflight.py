@@ -7,25 +7,39 @@ from typing import Any
 import dlt
 from dlt.common.configuration import with_config
 from dlt.common.schema.typing import TTableSchema
+from dlt.extract import DltSource
 
 from ometria_source.source import SECTION
+from ometria_source.tables.history import check_history
 from ometria_source.tables.personal_data import DOCUMENTED
 from ometria_source.tables.privacy import Privacy
 from ometria_source.tables.privacy_state import check_names, check_sign, known_columns
 
 
-def check_privacy(pipeline: dlt.Pipeline, privacy: Privacy, tables: list[str], full_refresh: bool) -> None:
-    """Refuse privacy settings that name no column, or that differ from those by which a table was loaded.
+def check_settings(
+    pipeline: dlt.Pipeline, source: DltSource, tables: list[str], full_refresh: bool, privacy: Privacy
+) -> None:
+    """Refuse settings that do not go with what is loaded, or at all with the tables that there are.
 
     Args:
         pipeline: With the destination's state.
-        privacy: The settings.
+        source: Whose resources bear the settings.
         tables: Those to be read.
         full_refresh: Whether they are replaced.
+        privacy: The source's settings.
 
     Raises:
-        InvalidSettingError: As `tables.privacy_state`.
+        InvalidSettingError: As `check_history` and `tables.privacy_state`.
     """
+    _check_privacy(pipeline, privacy, tables, full_refresh)
+    is_known = pipeline.default_schema_name and not full_refresh
+    for name in tables:
+        check_history(
+            source.resources[name], pipeline.default_schema if is_known else None, pipeline.destination.capabilities()
+        )
+
+
+def _check_privacy(pipeline: dlt.Pipeline, privacy: Privacy, tables: list[str], full_refresh: bool) -> None:
     stored: Mapping[str, TTableSchema] = pipeline.default_schema.tables if pipeline.default_schema_name else {}
     sources: dict[str, Any] = dict(pipeline.state.get("sources", {}))
     resources: dict[str, Any] = sources.get(SECTION, {}).get("resources", {})

@@ -2,6 +2,10 @@
 
 A table whose extraction fails keeps no other from loading, and leaves neither a package nor a change of state. Loading
 together costs a third less than a run for each table, and dlt's trace shows all of it.
+
+Each package is normalised before the next table is extracted: dlt puts the schema of that moment into it, and migrates
+its tables only when the destination has not seen this version of the schema. Two packages with one version would leave
+the second one's tables without their new columns.
 """
 
 from __future__ import annotations
@@ -20,11 +24,12 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ometria_source.exceptions import ConfigurationError
 from ometria_source.runner.packages import mend_packages, note_extracted, pending_packages, store_schemas
-from ometria_source.runner.preflight import check_privacy
+from ometria_source.runner.preflight import check_settings
 from ometria_source.runner.report import RunReport, TableReport
 from ometria_source.runner.sentences import contract_refusal, pending_sentence, sentence, was_interrupted, way_out
 from ometria_source.runner.workspace import drop_unfounded_state
 from ometria_source.tables.privacy import Privacy
+from ometria_source.tables.snapshots import ended_at
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +71,7 @@ def run_tables(
         store_schemas(pipeline)
         _finish_pending(pipeline)
         pipeline.sync_destination()
-        check_privacy(pipeline, privacy, tables, full_refresh)
+        check_settings(pipeline, source, tables, full_refresh, privacy)
         known = _columns(pipeline)
         for name in tables:
             report.tables.append(TableReport(name))
@@ -209,7 +214,10 @@ def _note_changes(table: TableReport, before: TTableSchemaColumns, after: TTable
 
 
 def _count(pipeline: dlt.Pipeline, name: str) -> int | None:
-    """The rows that a table holds now; None where it does not exist yet or cannot be counted."""
+    """The current rows of a table: without past versions, and without rows that are kept although they vanished.
+
+    None where it does not exist yet or cannot be counted.
+    """
     try:
         files = pipeline.destination_client()
         if isinstance(files, SupportsOpenTables):
@@ -219,8 +227,11 @@ def _count(pipeline: dlt.Pipeline, name: str) -> int | None:
             if files.is_open_table("iceberg", name):
                 return int(files.load_open_table("iceberg", name).scan().count())
         with pipeline.sql_client() as client:
-            # dlt quotes the name, which is one of our tables
-            rows = client.execute_sql(f"SELECT COUNT(*) FROM {client.make_qualified_table_name(name)}")  # noqa: S608
+            ended = ended_at(pipeline.default_schema.tables[name])
+            condition = f" WHERE {client.escape_column_name(ended)} IS NULL" if ended else ""
+            # dlt quotes the names, which are of our tables
+            query = f"SELECT COUNT(*) FROM {client.make_qualified_table_name(name)}{condition}"  # noqa: S608
+            rows = client.execute_sql(query)
             return int(rows[0][0]) if rows else None
     except Exception as error:  # noqa: BLE001  counting is a courtesy: everything is loaded by now
         log.info("%s cannot be counted: %s", name, type(error).__name__)

@@ -27,7 +27,7 @@ from ometria_source.tables.deletions import (
 from ometria_source.tables.fields import note_complete
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
-from ometria_source.tables.rows import RowMapper
+from ometria_source.tables.rows import KEPT_COLUMNS, RowMapper
 from ometria_source.tables.variants import Variants
 
 PATH = "/lists"
@@ -105,7 +105,7 @@ def lists_resource(account: Account, allow_deletes: bool, privacy: TablePrivacy)
         begin(privacy)
         client = account.client("lists")
         state = dlt.current.resource_state()
-        mapper, variants = RowMapper("lists", COLUMNS, RENAMES), Variants("lists")
+        mapper, variants = RowMapper("lists", COLUMNS, RENAMES, derived=KEPT_COLUMNS), Variants("lists")
         protect = RowPrivacy(privacy).row
         found = IdSketch()
         fields: set[str] = set()

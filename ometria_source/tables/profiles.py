@@ -21,7 +21,7 @@ from ometria_source.tables.fields import note_complete
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.profile_scan import SharedProfileScan, profile_pages
-from ometria_source.tables.rows import Row, RowMapper, in_snake_case, read_instant
+from ometria_source.tables.rows import KEPT_COLUMNS, Row, RowMapper, in_snake_case, read_instant
 from ometria_source.tables.variants import Variants
 from ometria_source.tables.watermark import Watermark
 
@@ -35,6 +35,9 @@ FLATTENED = ("dates", "stats")
 
 # The two forms of a phone number are one text, or its parts (seen in a public client's model).
 PHONE_PARTS = {"number": "phone_number", "country_code": "phone_number_country"}
+
+# Lists whose order means nothing: of tags, identities and segments.
+UNORDERED = ("tags", "identities", "lists")
 
 COLUMNS: TTableSchemaColumns = {
     "profile_id": {"data_type": "text", "nullable": False, "description": "Ometria's id of this person."},
@@ -179,7 +182,7 @@ class ProfileMapper:
 
     def __init__(self, spread: Mapping[str, str]) -> None:
         self._spread = spread
-        self._mapper = RowMapper("profiles", COLUMNS, RENAMES, derived=spread)
+        self._mapper = RowMapper("profiles", COLUMNS, RENAMES, derived=(*spread, *KEPT_COLUMNS))
 
     def row(self, profile: JsonObject) -> Row:
         """The row of one profile.

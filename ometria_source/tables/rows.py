@@ -23,6 +23,13 @@ log = logging.getLogger(__name__)
 
 Row = dict[str, Any]
 
+# The version of a row where history is kept, and when a row was first missed where what vanishes is kept.
+ROW_VERSION = "row_version"
+DELETED_AT = "deleted_at"
+
+# Fields of these names get a suffix, also where the columns are not there: they may be switched on later.
+KEPT_COLUMNS = (ROW_VERSION, DELETED_AT)
+
 # The same in every object of a collection (Ometria docs: Profiles and Lists API).
 TYPE_FIELD = "@type"
 

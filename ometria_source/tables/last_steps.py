@@ -1,0 +1,95 @@
+"""What becomes of rows and markers right before dlt stages them: keys made single, and versions of rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterator
+from typing import Any
+
+from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.common.typing import TDataItems
+from dlt.extract.items_transform import ItemTransform
+
+from ometria_source.api.seen import SeenIds
+from ometria_source.tables.row_versions import row_version
+from ometria_source.tables.rows import ROW_VERSION, Row
+
+Key = tuple[str, ...]
+
+Step = ItemTransform[TDataItems, dict[str, Any]]
+
+
+class End(list[Row]):
+    """What follows the last rows of a table; being an empty list, it passes a user's steps unchanged."""
+
+
+class SingleKeys(Step):
+    """No key, and no marker, comes twice; `cdc` and `scd2` do not look for it.
+
+    Args:
+        key: The primary key.
+    """
+
+    def __init__(self, key: Key) -> None:
+        super().__init__(lambda item: item)
+        self._key = key
+        self._seen = SeenIds()
+
+    def ended(self, rows: Any) -> Iterator[TDataItems]:
+        """The items of a resource, and then the end, at which this step lets go of what it holds."""
+        try:
+            yield from rows
+        except Exception:
+            # not when a limit closes the resource: items may still be on their way
+            self.close()
+            raise
+        yield End()
+
+    def close(self) -> None:
+        """Let go of the keys that were seen."""
+        self._seen.close()
+
+    def __call__(self, item: TDataItems, meta: Any = None) -> TDataItems | None:  # noqa: ARG002  dlt passes it
+        """What shall be staged of an item."""
+        if isinstance(item, End):
+            return self._at_end()
+        # an empty list may say something to dlt
+        return self._staged(item) if isinstance(item, list) and item else item
+
+    def _staged(self, rows: list[Row]) -> list[Row]:
+        return self._single(rows)
+
+    def _at_end(self) -> TDataItems | None:
+        self.close()
+        return None
+
+    def _single(self, rows: list[Row]) -> list[Row]:
+        """The rows whose keys are new."""
+        are_new = self._seen.add(as_text(self._key_of(row)) for row in rows)
+        return [row for row, is_new in zip(rows, are_new, strict=True) if is_new]
+
+    def _key_of(self, row: Row) -> Key:
+        return tuple(str(row[column]) for column in self._key)
+
+
+class Versions(SingleKeys):
+    """Each row bears its version.
+
+    Args:
+        key: The primary key.
+        columns: The documented columns.
+        unordered: Columns whose lists are sets.
+    """
+
+    def __init__(self, key: Key, columns: TTableSchemaColumns, unordered: Collection[str]) -> None:
+        super().__init__(key)
+        self._columns = columns
+        self._unordered = unordered
+
+    def _staged(self, rows: list[Row]) -> list[Row]:
+        return [{**row, ROW_VERSION: row_version(row, self._columns, self._unordered)} for row in self._single(rows)]
+
+
+def as_text(key: Key) -> str:
+    """A key as one text."""
+    return json.dumps(key)
