@@ -253,5 +253,5 @@ def test_a_destination_without_scd2_is_refused(ometria, run, workspace, monkeypa
     monkeypatch.setenv("SOURCES__OMETRIA__HISTORY", '["profiles"]')
     result = run("--tables", "profiles", "--destination", "filesystem")
     assert result.status == 2
-    assert "scd2" in result.err
+    assert "`profiles`" in result.err
     assert not ometria.requests

@@ -34,9 +34,7 @@ def check_settings(
     _check_privacy(pipeline, privacy, tables, full_refresh)
     is_known = pipeline.default_schema_name and not full_refresh
     for name in tables:
-        check_history(
-            source.resources[name], pipeline.default_schema if is_known else None, pipeline.destination.capabilities()
-        )
+        check_history(source.resources[name], pipeline.default_schema if is_known else None)
 
 
 def _check_privacy(pipeline: dlt.Pipeline, privacy: Privacy, tables: list[str], full_refresh: bool) -> None:

@@ -131,10 +131,21 @@ def _abort(pipeline: dlt.Pipeline) -> str:
 
 def _load(pipeline: dlt.Pipeline) -> None:
     pipeline.normalize()
-    if pipeline.list_normalized_load_packages():
-        # all tables before any package: of packages with one schema, dlt would change only the tables of the first
-        pipeline.sync_schema()
+    _change_tables(pipeline)
     pipeline.load()
+
+
+def _change_tables(pipeline: dlt.Pipeline) -> None:
+    """Change all tables before any package: of packages with one schema, dlt would change only those of the first."""
+    packages = pipeline.list_normalized_load_packages()
+    if not packages:
+        return
+    states = [pipeline.get_load_package_state(package) for package in packages]
+    # dlt drops these with their packages, and a column of a new kind may not go into a table that has rows
+    dropped = {table["name"] for state in states for table in state.get("dropped_tables", ())}
+    with pipeline.destination_client() as client:
+        client.initialize_storage()
+        client.update_stored_schema(only_tables=pipeline.default_schema.tables.keys() - dropped)
 
 
 def _extract(pipeline: dlt.Pipeline, source: DltSource, table: TableReport, full_refresh: bool) -> None:

@@ -6,7 +6,6 @@ without being loaded anew.
 
 from __future__ import annotations
 
-from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.schema import Schema
 from dlt.common.schema.typing import TTableSchema
 from dlt.common.schema.utils import has_table_seen_data
@@ -25,29 +24,19 @@ def keeps_history(table: TTableSchema) -> bool:
     return table.get("x-merge-strategy") == HISTORY
 
 
-def check_history(
-    resource: DltResource, schema: Schema | None, capabilities: DestinationCapabilitiesContext | None
-) -> None:
-    """Refuse a change of `history` that the table, or the destination, would not survive.
+def check_history(resource: DltResource, schema: Schema | None) -> None:
+    """Refuse a change of `history` that the table would not survive.
 
     Args:
         resource: Of the table, with the hints as they are now, those of a user's `apply_hints` included.
         schema: As it is stored; None: there is none, or the table is loaded anew.
-        capabilities: Of the destination; None: not known.
 
     Raises:
-        InvalidSettingError: The table was loaded with history and is to have none, or the other way round, or the
-            destination has no `scd2`.
+        InvalidSettingError: The table was loaded with history and is to have none, or the other way round.
     """
     table = resource.compute_table_schema()
     name = str(table["name"])
     wanted = keeps_history(table)
-    if wanted and capabilities is not None and HISTORY not in (capabilities.supported_merge_strategies or ()):
-        raise InvalidSettingError(
-            "history",
-            f"cannot be kept of `{name}`: the destination's merge has no `{HISTORY}`. Nothing was read. Take it out of "
-            "`history`.",
-        )
     stored = schema.tables.get(name) if schema else None
     if stored is None or not has_table_seen_data(stored) or keeps_history(stored) == wanted:
         return

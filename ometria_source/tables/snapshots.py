@@ -129,7 +129,7 @@ class _LastStep(Step):
         capabilities = Container()[DestinationCapabilitiesContext]
         resource = dlt.current.source().resources.with_pipe(pipe)
         schema = dlt.current.source_schema()
-        check_history(resource, schema, capabilities)
+        check_history(resource, schema)
         given: Any = resource.write_disposition
         given = given if isinstance(given, dict) else {"disposition": given}
         if given["disposition"] == "merge":
