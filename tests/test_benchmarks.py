@@ -52,3 +52,11 @@ def test_every_loader_of_the_export_leaves_the_same_rows():
     }
     assert "instead of" not in out
     assert "20 files of one row" in out
+
+
+def test_the_cost_of_privacy_is_printed_for_each_way():
+    out = run_benchmark("privacy_cost.py", "--rows", "2000", "--files", "2", "--repeats", "1")
+    lines = [line.split() for line in out.splitlines()]
+    found = {tuple(cells[:2]) for cells in lines if cells[:1] in (["declared"], ["hash"])}
+    assert found == {(key, way) for key in ("declared", "hash") for way in ("as", "hash", "strict")}
+    assert "with an address" not in out
