@@ -113,17 +113,14 @@ class NoSuchStrategyError(ConfigurationError):
 
 
 class UnscopedMergeError(ConfigurationError):
-    """Under the hints of a table, a merge would remove rows that a run has only not read."""
+    """Under the hints of a log, a merge would remove rows that a run has only not read."""
 
-    def __init__(self, table: str, strategy: str, is_log: bool) -> None:
+    def __init__(self, table: str, strategy: str) -> None:
         self.table = table
         self.strategy = strategy
-        what_to_do = "Take `upsert`, or no strategy at all, for this log"
-        if not is_log:
-            what_to_do = "Leave `source_filter` and `destination_scope` in the write disposition of this table"
         super().__init__(
             f"As the hints of `{table}` are, a merge with the strategy `{strategy}` does not know what a run has read: "
-            f"rows would be lost, or some that are none be loaded. Nothing was read or loaded. {what_to_do}."
+            "rows would be lost. Nothing was read or loaded. Take `upsert`, or no strategy at all, for this log."
         )
 
 

@@ -96,18 +96,12 @@ def test_a_strategy_that_removes_nothing_is_refused_for_a_table_that_loses_rows(
     assert not ometria.requests
 
 
-@pytest.mark.parametrize(
-    ("table", "disposition"),
-    [
-        *[(table, {"disposition": "merge", "strategy": "cdc"}) for table in (*SNAPSHOTS, *LOGS)],
-        *[(table, {"disposition": "merge", "strategy": "scd2"}) for table in (*SNAPSHOTS, *LOGS)],
-        *[(table, "merge") for table in SNAPSHOTS],
-    ],
-)
-def test_a_merge_that_would_lose_what_was_only_not_read_is_refused(ometria, export, table, disposition):
-    """Without a scope, `cdc` and `scd2` remove what is not in a batch; without a filter, a marker becomes a row."""
+@pytest.mark.parametrize("table", LOGS)
+@pytest.mark.parametrize("strategy", ["cdc", "scd2"])
+def test_a_merge_that_would_lose_what_was_only_not_read_is_refused(ometria, export, table, strategy):
+    """Without a scope, these remove what is not in a batch. Tables that lose rows bring their scope with them."""
     source = ometria_source().with_resources(table)
-    source.resources[table].apply_hints(write_disposition=disposition)
+    source.resources[table].apply_hints(write_disposition={"disposition": "merge", "strategy": strategy})
     pipeline = dlt.pipeline("notebook", destination="duckdb", dataset_name="ometria")
     with pytest.raises(PipelineStepFailed) as failed:
         pipeline.run(source)

@@ -95,8 +95,8 @@ def run_tables(
             report.error = pending_sentence(error, pipeline.pipeline_name)
         else:
             report.error = sentence(error)
-            if tables and not report.tables:
-                report.error += " No table was read."
+        if tables and not report.tables:
+            report.error += " No table was read."
         report.tables += [TableReport(name) for name in tables[len(report.tables) :]]
     report.seconds = time.monotonic() - began
     return report

@@ -34,7 +34,7 @@ from ometria_source.tables.history import HISTORY, check_history, keeps_history
 from ometria_source.tables.last_steps import Key, SingleKeys, Step, Versions
 from ometria_source.tables.rows import ROW_VERSION
 from ometria_source.tables.soft_deletes import DELETED_AT_COLUMN, DELETED_HINT, KeptRows
-from ometria_source.tables.strategies import strategy_at
+from ometria_source.tables.strategies import KEEPING, strategy_at
 
 # What says which rows of the table a batch stands for.
 MARKER_HINTS = ("source_filter", "destination_scope")
@@ -132,7 +132,7 @@ class _LastStep(Step):
         check_history(resource, schema)
         given: Any = resource.write_disposition
         given = given if isinstance(given, dict) else {"disposition": given}
-        if given["disposition"] == "merge":
+        if given["disposition"] == "merge" and given.get("strategy") not in KEEPING:
             # a hint that a user gives in code replaces ours, and with it what a marker covers
             resource.apply_hints(write_disposition=_merge(given, self._markers))
         strategy = strategy_at(resource, capabilities, schema.tables.get(str(resource.table_name)))

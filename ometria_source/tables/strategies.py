@@ -40,8 +40,7 @@ KEEPING = ("upsert", "insert-only")
 # These make a table equal to a batch, where no scope says which rows the batch stands for.
 SYNCING = ("cdc", "scd2")
 
-# Which rows of a batch are rows, and which rows of the table the batch stands for.
-FILTER_HINT = "x-merge-source-filter"
+# Which rows of the table a batch stands for.
 SCOPE_HINT = "x-merge-destination-scope"
 
 # The table formats in which dlt merges files by itself, and the module that does it.
@@ -67,7 +66,7 @@ def strategy_at(
         NotMergedError: They should be merged, and dlt would append.
         KeptRowsError: Rows that are gone in Ometria would stay.
         NoSuchStrategyError: The hints name a strategy that the destination does not have.
-        UnscopedMergeError: The hints do not say which rows of the table a batch stands for.
+        UnscopedMergeError: The hints of a log do not say which rows of the table a batch stands for.
         InvalidSettingError: The destination does not have the table format, or the table is of another one.
         MissingDependencyException: dlt lacks the package for the table format.
     """
@@ -81,11 +80,9 @@ def strategy_at(
     strategy = _resolved(name, table, capabilities)
     if name not in LOGS and strategy in KEEPING:
         raise KeptRowsError(name, strategy)
-    if name not in LOGS or strategy in SYNCING:
-        # a log has no marker to filter
-        needed = [SCOPE_HINT] if name in LOGS else [SCOPE_HINT, FILTER_HINT]
-        if not all(table.get(hint) for hint in needed):
-            raise UnscopedMergeError(name, strategy, name in LOGS)
+    if name in LOGS and strategy in SYNCING and not table.get(SCOPE_HINT):
+        # the other tables bring theirs (`snapshots`)
+        raise UnscopedMergeError(name, strategy)
     return strategy
 
 
