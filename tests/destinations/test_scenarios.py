@@ -104,9 +104,11 @@ def test_late_file(account, ometria, export, place, load_there):
     assert_equal(place, account)
 
 
-def test_schema_change(account, ometria, export, place, load_there):
+def test_schema_change(account, ometria, export, place, load_there, run, monkeypatch):
     people = list(account.profiles)
     account.update_profile(people[0], score=5, shop={"open": True})
+    for event in account.unsubscribes:
+        event["shop"] = "Leeds"
     load_there()
     account.update_profile(people[1], score="high", colour="blue", shop={"open": {"until": [18, "half past"]}})
     account.update_profile(people[2], timezone=None)
@@ -114,8 +116,44 @@ def test_schema_change(account, ometria, export, place, load_there):
     for event in new:
         event["device"] = "phone"
     account.write_events(export / "with_device.jsonl", new)
-    load_there()
+    for event in account.unsubscribes:
+        del event["shop"]
+    for item in account.lists.values():
+        del item["description"]
+    out = load_there().out
 
+    changes = {
+        "profiles": ["new columns: colour\n", "`score` now also comes as text: see `score__v_text`"],
+        "lists": ["not in any row of this run: description"],
+        "unsubscribes": ["not in any row of this run: shop"],
+        "email_events": ["new columns: device\n"],
+    }
+    for table in place.tables:
+        for change in changes.get(table, ()):
+            assert f"{table}: {change}" in out, out
+    check_changed(account, place, people, new)
+
+    refused = account.add_events(1)
+    refused[0]["weather"] = "rain"
+    account.write_events(export / "with_weather.jsonl", refused)
+    account.unsubscribe(people[7], at=account.now)
+    account.unsubscribes[-1]["weather"] = "snow"
+    before = [sorted(map(repr, place.rows(table))) for table in place.tables]
+    monkeypatch.setenv("SOURCES__OMETRIA__SCHEMA_CONTRACT", "freeze")
+    result = run(*place.arguments)
+    assert result.status == 1
+    assert "`weather`" in result.out
+    assert [sorted(map(repr, place.rows(table))) for table in place.tables] == before
+    monkeypatch.delenv("SOURCES__OMETRIA__SCHEMA_CONTRACT")
+    load_there()
+    for table in ("unsubscribes", "email_events"):
+        assert [row["weather"] for row in place.rows(table) if row["weather"]] == [
+            "snow" if table == "unsubscribes" else "rain"
+        ]
+
+
+def check_changed(account, place, people, new) -> None:
+    """The rows after the fields have changed."""
     events = {row["event_id"]: row["device"] for row in place.rows("email_events")}
     assert events.keys() == {event["event_id"] for event in account.events}
     assert {identifier for identifier, device in events.items() if device} == {event["event_id"] for event in new}
