@@ -23,6 +23,7 @@ from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ometria_source.exceptions import ConfigurationError
+from ometria_source.runner.iceberg import add_columns
 from ometria_source.runner.packages import mend_packages, note_extracted, pending_packages, store_schemas
 from ometria_source.runner.preflight import check_settings
 from ometria_source.runner.report import RunReport, TableReport
@@ -146,6 +147,8 @@ def _change_tables(pipeline: dlt.Pipeline) -> None:
     with pipeline.destination_client() as client:
         client.initialize_storage()
         client.update_stored_schema(only_tables=pipeline.default_schema.tables.keys() - dropped)
+        if isinstance(client, SupportsOpenTables):
+            add_columns(pipeline, client, packages)
 
 
 def _extract(pipeline: dlt.Pipeline, source: DltSource, table: TableReport, full_refresh: bool) -> None:

@@ -10,6 +10,9 @@ from destinations.places import merge_strategies
 from ometria_source import ometria_source
 from ometria_source.runner.options import TABLES
 
+# not slow, but one run has to see all that README.md says of destinations
+pytestmark = pytest.mark.slow
+
 # Those of dlt's that merge by SQL; none needs its driver for this. The others are those of test_scenarios.py, and
 # those that the program refuses.
 NAMES = [
