@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import dlt
+import duckdb
 import pytest
 
 from ometria_source import InvalidSettingError, ometria_source
@@ -269,3 +270,79 @@ def test_objects_of_an_export_are_looked_into(bucket, load, warehouse, monkeypat
     assert found.count(hashed("a@b.test")) == 2
     assert hashed("me@c.test") in found
     assert "plain" in found
+
+
+JOINS = """
+SELECT count(*) FROM ometria.profiles AS p JOIN ometria.unsubscribes AS u ON {email}(p.email) = {email}(u.email_address)
+UNION ALL
+SELECT count(*) FROM ometria.profiles AS p JOIN ometria.email_events AS e ON {email}(p.email) = {email}(e.email)
+UNION ALL
+SELECT count(*) FROM ometria.unsubscribes AS u JOIN ometria.email_events AS e
+ON {email}(u.email_address) = {email}(e.email)
+"""
+
+
+def test_joins_on_hashed_addresses_count_what_those_on_raw_ones_do(
+    account, ometria, export, load, warehouse, monkeypatch
+):
+    """Raw addresses of one mailbox may differ in case and blanks; their hashes do not."""
+
+    def counts(email: str) -> list[tuple[int]]:
+        with duckdb.connect(str(warehouse.path), read_only=True) as connection:
+            connection.execute("CREATE TEMP MACRO mailbox(address) AS lower(trim(address))")
+            connection.execute("CREATE TEMP MACRO as_it_is(address) AS address")
+            return connection.execute(JOINS.format(email=email)).fetchall()
+
+    load()
+    raw = counts("mailbox")
+    assert all(count for (count,) in raw)
+    configure(monkeypatch, privacy="strict")
+    load("--full-refresh")
+    assert counts("as_it_is") == raw
+
+
+def test_columns_that_an_account_makes_are_protected_like_any_other(account, ometria, load, warehouse, monkeypatch):
+    """Properties that are spread, and values of another type than their column's."""
+    first, second = list(account.profiles)[:2]
+    account.update_profile(first, properties={"Nickname": "Ada", "loyalty_tier": "gold"}, contact="ada@shop.test")
+    account.update_profile(
+        second,
+        properties={"nickname": {"short": "Bo"}},
+        contact={"mail": "bo@shop.test"},
+        email={"home": "bo@shop.test"},
+    )
+    monkeypatch.setenv("SOURCES__OMETRIA__SPREAD_PROPERTIES", '["loyalty_tier", "nickname"]')
+    configure(monkeypatch, privacy="strict")
+    load("--tables", "profiles")
+
+    rows = {row["profile_id"]: row for row in warehouse.rows("profiles")}
+    assert rows[first]["properties__nickname"] == hashed("Ada")
+    assert rows[second]["properties__nickname"] == hashed('{"short":"Bo"}')
+    assert rows[first]["properties__loyalty_tier"] == "gold"
+    assert rows[first]["contact"] == hashed("ada@shop.test")
+    assert rows[second]["contact__v_json"] == {"mail": hashed("bo@shop.test")}
+    assert rows[second]["email"] == hashed('{"home":"bo@shop.test"}')
+    assert "email__v_json" not in rows[second]
+
+
+def test_history_and_rows_that_vanish_hold_nothing_that_was_hidden(account, ometria, load, warehouse, monkeypatch):
+    first, second = list(account.profiles)[:2]
+    address = account.profiles[second]["email"] or "second@shop.test"
+    account.update_profile(second, email=address)
+    monkeypatch.setenv("SOURCES__OMETRIA__HISTORY", '["profiles"]')
+    monkeypatch.setenv("SOURCES__OMETRIA__DELETES", "soft")
+    monkeypatch.setenv("SOURCES__OMETRIA__FULL_SCAN_DAYS", "0")
+    configure(monkeypatch, privacy="strict", hash_columns=["*.profile_id"])
+    load("--tables", "profiles,member_lists")
+    account.update_profile(first, name="Another Name", country="FR")
+    pairs = sum(second in members for members in account.members.values())
+    account.erase_profile(second)
+    load("--tables", "profiles,member_lists")
+
+    versions = [row for row in warehouse.rows("profiles") if row["profile_id"] == hashed(first)]
+    assert len(versions) == 2
+    (gone,) = [row for row in warehouse.rows("profiles") if row["profile_id"] == hashed(second)]
+    assert gone["_dlt_valid_to"] is not None
+    assert gone["email"] == hashed(address.strip().lower())
+    kept = [row for row in warehouse.rows("member_lists") if row["deleted_at"] is not None]
+    assert [row["profile_id"] for row in kept] == [hashed(second)] * pairs
