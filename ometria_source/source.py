@@ -26,7 +26,7 @@ from ometria_source.settings import (
 )
 from ometria_source.tables.contract import keeping_rows, read_contract
 from ometria_source.tables.email_events import email_event_files_resource, email_events_resource
-from ometria_source.tables.event_files import Export
+from ometria_source.tables.event_export import Export
 from ometria_source.tables.event_rows import COLUMNS as EVENT_COLUMNS
 from ometria_source.tables.history import TABLES_WITH_HISTORY
 from ometria_source.tables.lists import lists_resource

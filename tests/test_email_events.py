@@ -14,7 +14,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from ometria_source import ometria_source
 from ometria_source.export import jsonl_reader, parallel
 from ometria_source.simulator import write_events
-from ometria_source.tables import event_files
+from ometria_source.tables import event_export, event_reading
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
 
@@ -63,7 +63,7 @@ def test_a_reader_of_a_failed_run_leaves_the_next_run_of_the_same_source_alone(b
     (bucket / "bad.csv").write_text("event_id,event_type\ne2\n")
     monkeypatch.setattr(parallel, "LAST_SECONDS", 0.0)
     first_has_failed, first_has_concluded = threading.Event(), threading.Event()
-    look_again = event_files.look_again
+    look_again = event_reading.look_again
 
     def slow(file, *arguments):
         if file["relative_path"] == "good.csv" and not first_has_failed.is_set():
@@ -71,13 +71,13 @@ def test_a_reader_of_a_failed_run_leaves_the_next_run_of_the_same_source_alone(b
             first_has_concluded.set()
         return look_again(file, *arguments)
 
-    monkeypatch.setattr(event_files, "look_again", slow)
+    monkeypatch.setattr(event_reading, "look_again", slow)
     source = ometria_source().with_resources("email_events")
     pipeline = dlt.pipeline("ometria_pipeline", destination="duckdb", dataset_name="ometria")
     with pytest.raises(PipelineStepFailed):
         pipeline.run(source)
     write_events(bucket / "bad.csv", [event(2)], NOW)
-    list_files = event_files.list_files
+    list_files = event_export.list_files
 
     def list_late(*arguments):
         first_has_failed.set()
@@ -87,7 +87,7 @@ def test_a_reader_of_a_failed_run_leaves_the_next_run_of_the_same_source_alone(b
                 thread.join(30)
         return list_files(*arguments)
 
-    monkeypatch.setattr(event_files, "list_files", list_late)
+    monkeypatch.setattr(event_export, "list_files", list_late)
     pipeline.run(source, loader_file_format="parquet")
     assert ids(warehouse) == ["e1", "e2"]
 

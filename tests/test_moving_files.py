@@ -9,7 +9,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from ometria_source.simulator import write_events
-from ometria_source.tables import event_files
+from ometria_source.tables import event_export, event_reading
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
 PATH = "a.csv"
@@ -33,7 +33,7 @@ def meanwhile(monkeypatch) -> Callable[[Callable[[], object]], None]:
     """Let something happen each time when the first part of the file was read, and before the next one is."""
 
     def happens(change: Callable[[], object]) -> None:
-        read_tables = event_files.read_tables
+        read_tables = event_reading.read_tables
 
         def interrupted(path, *arguments):
             for number, table in enumerate(read_tables(path, *arguments)):
@@ -41,7 +41,7 @@ def meanwhile(monkeypatch) -> Callable[[Callable[[], object]], None]:
                 if path == PATH and number == 0:
                     change()
 
-        monkeypatch.setattr(event_files, "read_tables", interrupted)
+        monkeypatch.setattr(event_reading, "read_tables", interrupted)
 
     return happens
 
@@ -105,14 +105,14 @@ def test_a_file_that_is_deleted_while_it_is_read_keeps_no_other_from_loading(buc
 
 
 def test_a_file_that_is_deleted_after_it_was_listed_is_skipped_with_a_notice(bucket, load, warehouse, monkeypatch):
-    list_files = event_files.list_files
+    list_files = event_export.list_files
 
     def listed(*arguments):
         files = list(list_files(*arguments))
         (bucket / PATH).unlink()
         yield from files
 
-    monkeypatch.setattr(event_files, "list_files", listed)
+    monkeypatch.setattr(event_export, "list_files", listed)
     assert "a.csv was deleted" in load().out
     assert len(ids(warehouse, "other")) == 3
 

@@ -21,7 +21,7 @@ from machine import PROGRAM
 from s3_servers import BUCKET, LISTER, OWNER, REGION
 from s3fs import S3FileSystem
 
-from ometria_source.tables import event_files
+from ometria_source.tables import event_reading
 
 pytestmark = pytest.mark.slow
 
@@ -196,7 +196,7 @@ def test_a_file_that_changes_while_it_is_read(bucket, load, warehouse, monkeypat
     bucket.put("x.csv", bodies["a"])
     bucket.put("y.csv", b"event_id\nother\n")
     listed = bucket.client.head_object(**bucket.at("x.csv"))
-    read_tables, look_again = event_files.read_tables, event_files.look_again
+    read_tables, look_again = event_reading.read_tables, event_reading.look_again
     changes = iter([change])
 
     def interrupted(path, *arguments):
@@ -216,8 +216,8 @@ def test_a_file_that_changes_while_it_is_read(bucket, load, warehouse, monkeypat
             seen[0]["modification_date"] = file["modification_date"]
         return seen
 
-    monkeypatch.setattr(event_files, "read_tables", interrupted)
-    monkeypatch.setattr(event_files, "look_again", in_the_same_second)
+    monkeypatch.setattr(event_reading, "read_tables", interrupted)
+    monkeypatch.setattr(event_reading, "look_again", in_the_same_second)
     result = load()
 
     arrived = ids(warehouse)

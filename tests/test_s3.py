@@ -20,7 +20,7 @@ from pyarrow import csv, parquet
 from s3fs import S3FileSystem
 from werkzeug.serving import make_server
 
-from ometria_source.tables import event_files
+from ometria_source.tables import event_export, event_reading
 
 KEYS = {"AWS_ACCESS_KEY_ID": "invented", "AWS_SECRET_ACCESS_KEY": "invented-secret"}
 
@@ -183,13 +183,13 @@ def test_a_second_look_at_a_file_asks_the_store_and_leaves_what_is_known_of_othe
     replaced = bucket.put_object(Key="export/a/x.csv", Body=b"event_id\nlonger\n")
     assert client.info(path)["ETag"] != replaced.e_tag
 
-    now, etag = event_files.look_again(listed)
+    now, etag = event_reading.look_again(listed)
 
     assert etag == replaced.e_tag
     assert now["size_in_bytes"] == replaced.content_length
     assert f"{bucket.name}/export/b" in client.dircache
     replaced.delete()
-    assert event_files.look_again(listed) is None
+    assert event_reading.look_again(listed) is None
 
 
 @pytest.mark.parametrize("body", [b"event_id\nb\n", b"event_id\nlonger\n"], ids=["same size", "other size"])
@@ -197,14 +197,14 @@ def test_a_file_that_is_replaced_after_it_was_listed_is_read_as_it_is_now(bucket
     """Within the same second and of the same size it looks like the one that was listed, and is read as it is."""
     bucket.put_object(Key="export/x.csv", Body=b"event_id\na\n")
     bucket.put_object(Key="export/y.csv", Body=b"event_id\nother\n")
-    list_files = event_files.list_files
+    list_files = event_export.list_files
 
     def listed(*arguments):
         files = list(list_files(*arguments))
         bucket.put_object(Key="export/x.csv", Body=body)
         yield from files
 
-    monkeypatch.setattr(event_files, "list_files", listed)
+    monkeypatch.setattr(event_export, "list_files", listed)
     load()
     assert {row["event_id"] for row in warehouse.rows("email_events")} == {"other", body.decode().split()[1]}
 
@@ -212,14 +212,14 @@ def test_a_file_that_is_replaced_after_it_was_listed_is_read_as_it_is_now(bucket
 def test_a_file_that_is_deleted_after_it_was_listed_is_skipped_with_a_notice(bucket, load, warehouse, monkeypatch):
     gone = bucket.put_object(Key="export/x.csv", Body=b"event_id\na\n")
     bucket.put_object(Key="export/y.csv", Body=b"event_id\nother\n")
-    list_files = event_files.list_files
+    list_files = event_export.list_files
 
     def listed(*arguments):
         files = list(list_files(*arguments))
         gone.delete()
         yield from files
 
-    monkeypatch.setattr(event_files, "list_files", listed)
+    monkeypatch.setattr(event_export, "list_files", listed)
     assert "x.csv was deleted" in load().out
     assert {row["event_id"] for row in warehouse.rows("email_events")} == {"other"}
 
@@ -227,14 +227,14 @@ def test_a_file_that_is_deleted_after_it_was_listed_is_skipped_with_a_notice(buc
 def test_a_file_that_is_replaced_right_after_its_only_request_is_read_again(bucket, load, warehouse, monkeypatch):
     """Within the same second and of the same size: only the ETag tells."""
     bucket.put_object(Key="export/x.csv", Body=b"event_id\na\n")
-    read_tables, replacement = event_files.read_tables, iter([b"event_id\nb\n"])
+    read_tables, replacement = event_reading.read_tables, iter([b"event_id\nb\n"])
 
     def interrupted(*arguments):
         yield from read_tables(*arguments)
         for body in replacement:
             bucket.put_object(Key="export/x.csv", Body=body)
 
-    monkeypatch.setattr(event_files, "read_tables", interrupted)
+    monkeypatch.setattr(event_reading, "read_tables", interrupted)
     assert "was replaced while it was read" in load().out
     assert {row["event_id"] for row in warehouse.rows("email_events")} == {"a", "b"}
 
@@ -259,7 +259,7 @@ def test_a_file_that_is_replaced_between_two_requests_for_its_parts_is_read_agai
     monkeypatch.setattr("ometria_source.export.compression.PIECE_BYTES", 3000)
     monkeypatch.setattr("ometria_source.export.csv_reader.BLOCK_BYTES", 3000)
     monkeypatch.setattr("ometria_source.export.parquet_reader.BATCH_ROWS", 100)
-    read_tables, replacement = event_files.read_tables, iter([contents["b"]])
+    read_tables, replacement = event_reading.read_tables, iter([contents["b"]])
 
     def interrupted(*arguments):
         for table in read_tables(*arguments):
@@ -267,7 +267,7 @@ def test_a_file_that_is_replaced_between_two_requests_for_its_parts_is_read_agai
             for body in replacement:
                 bucket.put_object(Key=f"export/x.{file_format}", Body=body)
 
-    monkeypatch.setattr(event_files, "read_tables", interrupted)
+    monkeypatch.setattr(event_reading, "read_tables", interrupted)
     result = load()
 
     assert "was replaced while it was read" in result.out

@@ -11,7 +11,7 @@ from dlt.extract import DltSource
 
 from ometria_source import ometria_source
 from ometria_source.simulator import write_events
-from ometria_source.tables import event_files
+from ometria_source.tables import event_reading
 from ometria_source.tables.deletions import snapshot_merge
 from ometria_source.tables.member_lists import MERGE
 
@@ -142,7 +142,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_up_to_date_after_the_next_r
     long = "Back in stock: " * 20
     write_events(bucket / "a.csv", [event(number, "old", subject=long) for number in range(40)], NOW)
     write_events(bucket / "newer.csv", [event(99)], NOW + timedelta(seconds=-1))
-    read_tables = event_files.read_tables
+    read_tables = event_reading.read_tables
     waiting = [1]
 
     def interrupted(path, *arguments):
@@ -153,7 +153,7 @@ def test_a_file_that_is_replaced_while_it_is_read_is_up_to_date_after_the_next_r
                 rows = [event(number, "new", subject=long) for number in range(50)]
                 write_events(bucket / "a.csv", rows, NOW - timedelta(seconds=5))
 
-    monkeypatch.setattr(event_files, "read_tables", interrupted)
+    monkeypatch.setattr(event_reading, "read_tables", interrupted)
     for _ in range(2):
         load_logs("email_events", email_events_key=["event_id"], file_lag_days=lag)
     found = kinds(warehouse)

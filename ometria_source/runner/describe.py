@@ -12,7 +12,7 @@ from ometria_source.export.sampling import sample_file, take_inventory
 from ometria_source.runner.description import description
 from ometria_source.settings import DEFAULT_PATIENCE_MINUTES
 from ometria_source.source import SECTION, ometria_source
-from ometria_source.tables.event_files import Export
+from ometria_source.tables.event_export import Export
 from ometria_source.tables.event_rows import TABLE
 
 

@@ -23,7 +23,8 @@ from ometria_source.export.first_rows import first_rows
 from ometria_source.export.parallel import in_parallel
 from ometria_source.export.row_groups import row_groups
 from ometria_source.privacy.policy import TablePrivacy
-from ometria_source.tables.event_files import FIRST_FILE, EventFiles, Export
+from ometria_source.tables.event_export import Export
+from ometria_source.tables.event_files import FIRST_FILE, EventFiles
 from ometria_source.tables.event_rows import KEY, TABLE, with_hints
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.strategies import DEFAULT_STRATEGY, running_strategy
