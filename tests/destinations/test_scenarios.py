@@ -169,6 +169,45 @@ def check_changed(account, place, people, new) -> None:
     assert rows[people[2]]["timezone"] is None
 
 
+@pytest.mark.parametrize("place", ["duckdb", "postgres", "sqlalchemy", "snowflake", "live_snowflake"], indirect=True)
+def test_past(account, ometria, export, place, load_there, monkeypatch):
+    """Each version of a profile and a list, and the rows that vanished from `member_lists`."""
+    monkeypatch.setenv("SOURCES__OMETRIA__HISTORY", '["profiles", "lists"]')
+    monkeypatch.setenv("SOURCES__OMETRIA__DELETES", "soft")
+    load_there()
+    before = {table: place.rows(table) for table in ("profiles", "lists", "member_lists")}
+    people, lists = list(account.profiles), list(account.lists)
+    leaver = account.members[lists[0]][0]
+    account.update_profile(people[20], name="Changed Name 🎉", properties={"shoe": [1, {"é": None}]})
+    account.erase_profile(people[3])
+    account.leave(lists[0], leaver)
+    account.delete_list(lists[3])
+    load_there()
+    load_there()
+
+    for table, key, is_there in (("profiles", "profile_id", account.profiles), ("lists", "list_id", account.lists)):
+        rows = place.rows(table)
+        current = [row for row in rows if row["_dlt_valid_to"] is None]
+        assert sorted(row[key] for row in current) == sorted(is_there)
+        past = {row[key]: row for row in rows if row["_dlt_valid_to"] is not None}
+        told = {row[key]: row for row in before[table]}
+        for identifier, row in past.items():
+            assert without_dlts(row) == without_dlts(told[identifier])
+        assert {people[20], people[3]} <= past.keys() or table == "lists"
+        assert lists[3] in past or table == "profiles"
+    pairs = {(row["list_id"], row["profile_id"]): row["deleted_at"] for row in place.rows("member_lists")}
+    assert len(pairs) == len(place.rows("member_lists"))
+    assert pairs.keys() == {(row["list_id"], row["profile_id"]) for row in before["member_lists"]}
+    there = {(identifier, member) for identifier, members in account.members.items() for member in members}
+    assert {pair for pair, deleted_at in pairs.items() if deleted_at is None} == there
+    assert pairs[(lists[0], leaver)] >= account.now - timedelta(hours=1)
+
+
+def without_dlts(row: dict[str, object]) -> dict[str, object]:
+    """A row without the columns that dlt fills, and without what was added later."""
+    return {name: value for name, value in row.items() if not name.startswith("_dlt_") and value is not None}
+
+
 def test_crash_and_rerun(account, ometria, export, place, load_there, tmp_path):
     """The program is a process of its own, killed by SIGKILL: see `killed_program`."""
     load_there()
