@@ -113,14 +113,15 @@ class NoSuchStrategyError(ConfigurationError):
 
 
 class UnscopedMergeError(ConfigurationError):
-    """Under the hints of a log, a merge would remove rows that a run has only not read."""
+    """Under the hints of a table, a merge would remove rows that a run has only not read."""
 
-    def __init__(self, table: str, strategy: str) -> None:
+    def __init__(self, table: str, strategy: str, is_log: bool) -> None:
         self.table = table
         self.strategy = strategy
         super().__init__(
             f"As the hints of `{table}` are, a merge with the strategy `{strategy}` does not know what a run has read: "
-            "rows would be lost. Nothing was read or loaded. Take `upsert`, or no strategy at all, for this log."
+            "rows would be lost. Nothing was read or loaded. "
+            + ("Take `upsert`, or no strategy at all, for this log." if is_log else "Leave the hints as they are.")
         )
 
 

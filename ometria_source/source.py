@@ -24,19 +24,28 @@ from ometria_source.settings import (
     DEFAULT_PATIENCE_MINUTES,
     DEFAULT_REQUESTS_PER_SECOND,
 )
+from ometria_source.tables.catalogue import NESTED
+from ometria_source.tables.collections import collections_resource
+from ometria_source.tables.contacts import contacts_resource
 from ometria_source.tables.contract import keeping_rows, read_contract
+from ometria_source.tables.custom_events import custom_events_resource
+from ometria_source.tables.data_deletion_requests import data_deletion_requests_resource
 from ometria_source.tables.email_events import email_event_files_resource, email_events_resource
 from ometria_source.tables.event_export import Export
 from ometria_source.tables.event_rows import COLUMNS as EVENT_COLUMNS
 from ometria_source.tables.history import TABLES_WITH_HISTORY
+from ometria_source.tables.list_changes import list_changes_resource
 from ometria_source.tables.lists import lists_resource
 from ometria_source.tables.member_lists import member_lists_resource, person_of
+from ometria_source.tables.orders import orders_resource
 from ometria_source.tables.privacy import Privacy
+from ometria_source.tables.products import products_resource
 from ometria_source.tables.profile_scan import SharedProfileScan
 from ometria_source.tables.profiles import UNORDERED as UNORDERED_IN_PROFILES
 from ometria_source.tables.profiles import profiles_resource, spread_columns
+from ometria_source.tables.push_errors import push_errors_resource
 from ometria_source.tables.snapshots import follow_vanishing
-from ometria_source.tables.strategies import TABLE_FORMATS
+from ometria_source.tables.strategies import LOGS, TABLE_FORMATS
 from ometria_source.tables.unsubscribes import unsubscribes_resource
 
 # Where dlt looks for the settings: `sources.ometria`.
@@ -53,6 +62,16 @@ ON_BAD_FILE = ("fail", "skip")
 FILE_FORMATS = ("csv", "tsv", "jsonl", "parquet")
 DELETES = ("hard", "soft")
 COLUMN_TYPES = ("text", "bigint", "double", "decimal", "bool", "timestamp", "date", "time", "json")
+
+# The tables that mirror a collection by complete scans, and are not selected by default.
+MIRRORS = (
+    collections_resource,
+    contacts_resource,
+    orders_resource,
+    products_resource,
+    custom_events_resource,
+    data_deletion_requests_resource,
+)
 
 
 @dlt.source(name=SECTION, section=SECTION, max_table_nesting=0)
@@ -84,7 +103,7 @@ def ometria_source(
     deletes: str = "hard",
     history: list[str] | None = None,
 ) -> tuple[DltResource, ...]:
-    """A retailer's Ometria account as five tables, and an inventory of its export.
+    """A retailer's Ometria account: five tables, and more that are to be selected by name.
 
     Every argument is also a setting: `sources.ometria.<argument>` in .dlt/config.toml or .dlt/secrets.toml, or
     `SOURCES__OMETRIA__<ARGUMENT>` in the environment.
@@ -137,8 +156,10 @@ def ometria_source(
             table that was loaded, the next load must be a full refresh.
 
     Returns:
-        A dlt source with the resources `profiles`, `lists`, `member_lists`, `unsubscribes`, `email_events` and
-        `email_event_files` (not selected).
+        A dlt source with the resources `profiles`, `lists`, `member_lists`, `unsubscribes` and `email_events`; not
+        selected by default are `email_event_files`, `collections`, `contacts`, `orders` (with `order_line_items` and
+        `order_line_item_options`), `products` (with `product_listings` and `product_attributes`), `custom_events`,
+        `data_deletion_requests` (with `data_deletion_identities`), `list_changes` and `push_errors`.
 
     Raises:
         InvalidSettingError: A setting has a value that cannot work. A missing one is an error only when a table that
@@ -217,10 +238,15 @@ def ometria_source(
         unsubscribes,
         email_events,
         email_event_files_resource(export),
+        *(make(account, allow_deletes, personal.of) for make in MIRRORS),
+        list_changes_resource(account, personal.of("list_changes")),
+        push_errors_resource(account, personal.of("push_errors")),
     )
     for resource in resources:
-        is_log = resource.name in ("unsubscribes", "email_events")
-        resource.apply_hints(schema_contract=contract if is_log else keeping_rows(contract))
+        hint = contract if resource.name in LOGS else keeping_rows(contract)
+        resource.apply_hints(schema_contract=hint)
+        for table in NESTED.get(resource.name, ()):
+            resource.apply_hints(table_name=table, schema_contract=hint, create_table_variant=True)
     return resources
 
 

@@ -28,7 +28,7 @@ def assert_profiles(warehouse: Warehouse, account: SimulatedAccount, dataset: st
     assert len(by_id) == len(rows)
     assert by_id.keys() == set(account.profiles)
     for identifier in account.profiles:
-        _assert_row(by_id[identifier], _flat_profile(account.profiles[identifier]))
+        assert_row(by_id[identifier], _flat_profile(account.profiles[identifier]))
 
 
 def _flat_profile(profile: dict[str, Any]) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def assert_lists(warehouse: Warehouse, account: SimulatedAccount, dataset: str =
             for field, value in item.items()
             if field != "@type"
         }
-        _assert_row(by_id[identifier], expected)
+        assert_row(by_id[identifier], expected)
 
 
 def assert_members(warehouse: Warehouse, account: SimulatedAccount, dataset: str = "ometria") -> None:
@@ -97,7 +97,7 @@ def assert_equal(warehouse: Warehouse, account: SimulatedAccount, dataset: str =
     assert_events(warehouse, account, dataset)
 
 
-def _assert_row(row: dict[str, Any], expected: dict[str, Any]) -> None:
+def assert_row(row: dict[str, Any], expected: dict[str, Any]) -> None:
     for column, value in expected.items():
         found = row[column]
         if isinstance(value, float) and found is not None:

@@ -15,13 +15,14 @@ from dlt.extract import DltSource
 from ometria_source.exceptions import ConfigurationError, InvalidSettingError, NothingConfiguredError
 from ometria_source.export.patience import end_all_patience
 from ometria_source.runner.describe import run_describe
-from ometria_source.runner.options import PIPELINE_NAME, TABLES, Options, parse_options
+from ometria_source.runner.options import INVENTORY, PIPELINE_NAME, TABLES, Options, parse_options
 from ometria_source.runner.preflight import configured_privacy
 from ometria_source.runner.redaction import redact_errors, redacted_packages, redacted_traceback
 from ometria_source.runner.run import run_tables
 from ometria_source.runner.sentences import sentence
 from ometria_source.runner.workspace import capabilities_of, open_pipeline, working_folder
 from ometria_source.source import ometria_source
+from ometria_source.tables.catalogue import NESTED
 from ometria_source.tables.strategies import LOGS, strategy_at
 
 FAILED = 1
@@ -80,8 +81,12 @@ def _load_account(options: Options) -> int:
         )
     tables = _tables_to_load(options, source)
     if options.append:
-        for name in set(tables) & set(TABLES):
+        for name in set(tables) - {INVENTORY}:
             source.resources[name].apply_hints(write_disposition="append")
+            for nested in NESTED.get(name, ()):
+                source.resources[name].apply_hints(
+                    table_name=nested, write_disposition="append", create_table_variant=True
+                )
     capabilities = capabilities_of(options.destination)
     for name in tables:
         strategy_at(source.resources[name], capabilities)
@@ -89,7 +94,14 @@ def _load_account(options: Options) -> int:
         pipeline = open_pipeline(PIPELINE_NAME, options.destination, options.dataset)
         quiet_dlt(options.verbose)
         with redacted_packages(pipeline):
-            report = run_tables(pipeline, source, tables, options.full_refresh, configured_privacy())
+            report = run_tables(
+                pipeline,
+                source,
+                tables,
+                options.full_refresh,
+                configured_privacy(),
+                offered_only=options.offered_only,
+            )
     print("\n".join(report.lines()))
     return report.exit_status
 
@@ -100,11 +112,11 @@ def _tables_to_load(options: Options, source: DltSource) -> list[str]:
     Raises:
         NothingConfiguredError: There is neither a key nor a bucket.
     """
+    has_key, has_bucket, is_backfill = _configured()
+    if (options.tables is None or options.offered_only) and not has_key and not has_bucket:
+        raise NothingConfiguredError
     if options.tables is not None:
         return [name for name in source.resources if name in options.tables]
-    has_key, has_bucket, is_backfill = _configured()
-    if not has_key and not has_bucket:
-        raise NothingConfiguredError
     tables = [name for name in TABLES if name in LOGS or not (options.end_date or is_backfill)]
     if is_backfill and not options.end_date:
         print("`end_date` is configured: this is a backfill of the two logs, and no other table is read.")

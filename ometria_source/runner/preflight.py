@@ -10,8 +10,8 @@ from dlt.common.schema.typing import TTableSchema
 from dlt.extract import DltSource
 
 from ometria_source.source import SECTION
+from ometria_source.tables.catalogue import DOCUMENTED, PARENTS
 from ometria_source.tables.history import check_history
-from ometria_source.tables.personal_data import DOCUMENTED
 from ometria_source.tables.privacy import Privacy
 from ometria_source.tables.privacy_state import check_names, check_sign, known_columns
 
@@ -43,14 +43,17 @@ def _check_privacy(pipeline: dlt.Pipeline, privacy: Privacy, tables: list[str], 
     resources: dict[str, Any] = sources.get(SECTION, {}).get("resources", {})
     everywhere: set[str] = set()
     for table in DOCUMENTED:
-        known = known_columns(stored.get(table), resources.get(table, {}))
+        resource = PARENTS.get(table, table)
+        state = resources.get(resource, {})
+        state = state if resource == table else state.get(table, {})
+        known = known_columns(stored.get(table), state)
         everywhere |= known
-        if table in tables:
+        if resource in tables:
             # the export's columns are known once they were read
             if table != "email_events":
                 check_names(privacy.of(table), known)
             if not full_refresh:
-                check_sign(privacy.of(table), stored.get(table), resources.get(table, {}))
+                check_sign(privacy.of(table), stored.get(table), state)
     if "email_events" not in tables:
         privacy.check_everywhere(everywhere)
 

@@ -35,6 +35,9 @@ class TableReport:
         new_columns: Columns that the run added to an existing table.
         variants: Columns that the run added for values of another type, and that type.
         error: Why it was not loaded.
+        left_out: Why it is none of the tables of this account.
+        refused: Whether the API key was refused for it.
+        nested: Rows, as `rows`, of each table that comes with it.
         notes: What the user should know.
     """
 
@@ -45,6 +48,9 @@ class TableReport:
     new_columns: list[str] = field(default_factory=list)
     variants: dict[str, str] = field(default_factory=dict)
     error: str | None = None
+    left_out: str | None = None
+    refused: bool = False
+    nested: dict[str, int | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
@@ -75,21 +81,29 @@ class RunReport:
                 str(table.metrics.get(REQUESTS, "-")),
                 str(table.metrics.get(RETRIES, "-")),
                 f"{table.seconds:.1f}",
-                "FAILED" if table.error else "NOT LOADED" if self.error else "ok",
+                self._status(table),
             )
             for table in self.tables
         ]
         lines += aligned([header, *body], right=range(1, 6))
         for table in self.tables:
             lines += [f"  {table.name}: {note}" for note in self._notes(table)]
+        lines += [f"{table.name} was left out. {table.left_out}" for table in self.tables if table.left_out]
         lines += [f"{table.name} was not loaded. {table.error}" for table in self.tables if table.error]
         if self.error:
             lines.append(self.error)
         return lines
 
+    def _status(self, table: TableReport) -> str:
+        if table.error:
+            return "FAILED"
+        return "left out" if table.left_out else "NOT LOADED" if self.error else "ok"
+
     @staticmethod
     def _notes(table: TableReport) -> list[str]:
         notes = [text.format(table.metrics[name]) for name, text in NOTED_METRICS.items() if table.metrics.get(name)]
+        for name, rows in table.nested.items():
+            notes.append(f"with `{name}`: {'?' if rows is None else f'{rows:,}'} rows now")
         if table.new_columns:
             notes.append(f"new columns: {', '.join(table.new_columns)}")
         for column, data_type in table.variants.items():

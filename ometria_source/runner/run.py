@@ -22,13 +22,22 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from ometria_source.exceptions import ConfigurationError
+from ometria_source.exceptions import AccessDeniedError, ConfigurationError
 from ometria_source.runner.iceberg import add_columns
 from ometria_source.runner.packages import mend_packages, note_extracted, pending_packages, store_schemas
 from ometria_source.runner.preflight import check_settings
 from ometria_source.runner.report import RunReport, TableReport
-from ometria_source.runner.sentences import contract_refusal, pending_sentence, sentence, was_interrupted, way_out
+from ometria_source.runner.sentences import (
+    contract_refusal,
+    not_offered,
+    pending_sentence,
+    sentence,
+    was_interrupted,
+    way_out,
+)
 from ometria_source.runner.workspace import drop_unfounded_state
+from ometria_source.tables.catalogue import NESTED
+from ometria_source.tables.metrics import REQUESTS
 from ometria_source.tables.privacy import Privacy
 from ometria_source.tables.snapshots import ended_at
 
@@ -47,7 +56,13 @@ APPENDED = "rows are added, not merged: those that are read again are doubled, a
 
 
 def run_tables(
-    pipeline: dlt.Pipeline, source: DltSource, tables: list[str], full_refresh: bool, privacy: Privacy
+    pipeline: dlt.Pipeline,
+    source: DltSource,
+    tables: list[str],
+    full_refresh: bool,
+    privacy: Privacy,
+    *,
+    offered_only: bool = False,
 ) -> RunReport:
     """Load tables.
 
@@ -57,6 +72,7 @@ def run_tables(
         tables: Names of its resources, in the order in which to read them.
         full_refresh: Whether to replace these tables with what is read now.
         privacy: The source's settings.
+        offered_only: Whether a table is left out that the account does not offer, or whose setting is missing.
 
     Returns:
         What became of each table. An error of one is in the report, not raised.
@@ -76,11 +92,13 @@ def run_tables(
         known = _columns(pipeline)
         for name in tables:
             report.tables.append(TableReport(name))
-            _extract(pipeline, source, report.tables[-1], full_refresh)
+            _extract(pipeline, source, report.tables[-1], full_refresh, offered_only)
+        report.error = _key_is_refused(report.tables)
         _load(pipeline)
         columns = _columns(pipeline)
         for table in report.tables:
             table.rows = _count(pipeline, table.name)
+            table.nested = {name: _count(pipeline, name) for name in NESTED.get(table.name, ()) if not table.left_out}
             _note_changes(table, known.get(table.name, {}), columns.get(table.name, {}))
     except ConfigurationError:
         # nothing was read
@@ -151,7 +169,17 @@ def _change_tables(pipeline: dlt.Pipeline) -> None:
             add_columns(pipeline, client, packages)
 
 
-def _extract(pipeline: dlt.Pipeline, source: DltSource, table: TableReport, full_refresh: bool) -> None:
+def _key_is_refused(tables: list[TableReport]) -> str | None:
+    """What to say where nothing but a refusal came back: then it is the key that is at fault, not what is offered."""
+    asked = [table for table in tables if table.metrics.get(REQUESTS)]
+    if asked and all(table.refused for table in asked):
+        return f"Every endpoint refuses the API key. {asked[0].left_out}"
+    return None
+
+
+def _extract(
+    pipeline: dlt.Pipeline, source: DltSource, table: TableReport, full_refresh: bool, offered_only: bool
+) -> None:
     """Extract one table into a package of its own.
 
     Raises:
@@ -172,7 +200,12 @@ def _extract(pipeline: dlt.Pipeline, source: DltSource, table: TableReport, full
             if contract_refusal(error):
                 raise
             log.info("%s failed", table.name, exc_info=error)
-            table.error = sentence(error)
+            missing = not_offered(error) if offered_only else None
+            table.refused = isinstance(missing, AccessDeniedError)
+            if missing:
+                table.left_out = str(missing)
+            else:
+                table.error = sentence(error)
         finally:
             resource = selected.resources[table.name]
             if resource.write_disposition == "append":

@@ -17,7 +17,13 @@ from dlt.common.configuration.exceptions import (
 from dlt.common.exceptions import MissingDependencyException
 from dlt.common.schema.exceptions import DataValidationError
 
-from ometria_source.exceptions import OmetriaError, SchemaContractError
+from ometria_source.exceptions import (
+    AccessDeniedError,
+    MissingSettingError,
+    NotFoundError,
+    OmetriaError,
+    SchemaContractError,
+)
 
 # Where dlt's exceptions keep what they were raised for, besides Python's own chain.
 CAUSES = ("__cause__", "exception", "client_exception", "job_exception", "__context__")
@@ -56,6 +62,14 @@ def sentence(error: BaseException) -> str:
                 "environment."
             )
     return f"Unexpected error ({type(chain[-1]).__name__}). Run again with --verbose to see where."
+
+
+def not_offered(error: BaseException) -> OmetriaError | None:
+    """The answer, or the lack of a setting, that says that a table is none of this account's; None: something else."""
+    for link in _chain(error):
+        if isinstance(link, AccessDeniedError | NotFoundError | MissingSettingError):
+            return link
+    return None
 
 
 def was_interrupted(error: BaseException) -> bool:

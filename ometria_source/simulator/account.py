@@ -17,6 +17,7 @@ from typing import Any, Literal
 from ometria_source.simulator import export, invention, mailings
 from ometria_source.simulator.moments import iso, parse, spaced
 from ometria_source.simulator.people import Profiles
+from ometria_source.simulator.shop import Shop
 
 ListType = Literal["DYNAMIC", "STATIC"]
 
@@ -52,6 +53,7 @@ class SimulatedAccount:
         self.events: list[mailings.Event] = []
         self.profiles = Profiles(self._lists_of)
         self._member_of: dict[str, tuple[str, ...]] = {}
+        self._shop: Shop | None = None
         self._people = 0
         self._last_list_id = 0
         self._exports: dict[Path, tuple[int, int]] = {}
@@ -94,6 +96,14 @@ class SimulatedAccount:
     def __repr__(self) -> str:
         return f"<SimulatedAccount, invented: {len(self.profiles)} profiles, {len(self.lists)} lists, now {self.now}>"
 
+    @property
+    def shop(self) -> Shop:
+        """The retailer's own records; invented from the account as it is when they are first asked for."""
+        with self.lock:
+            if self._shop is None:
+                self._shop = Shop(map(self.profiles.stored, self.profiles.ids()), self.members, self.now)
+            return self._shop
+
     # Time
 
     def advance(self, time: timedelta) -> None:
@@ -133,7 +143,7 @@ class SimulatedAccount:
             self.profiles.put({**self.profiles.stored(profile_id), **fields}, self._epoch())
 
     def erase_profile(self, profile_id: str) -> None:
-        """Erase a person: gone from the profiles and from every list. Unsubscribes and events stay: they are logs."""
+        """Erase a person: gone from the profiles, the contacts and every list. Unsubscribes and events stay: they are logs."""
         with self.lock:
             if profile_id not in self.profiles:
                 raise KeyError(profile_id)
@@ -141,6 +151,8 @@ class SimulatedAccount:
                 self.leave(list_id, profile_id)
             self._member_of.pop(profile_id, None)
             self.profiles.remove(profile_id)
+            if self._shop is not None:
+                self._shop.forget(profile_id)
 
     # Lists
 

@@ -12,6 +12,8 @@ from ometria_source.simulator.behaviour import Behaviour
 from ometria_source.simulator.invention import mix
 from ometria_source.simulator.moments import parse
 from ometria_source.simulator.people import encode
+from ometria_source.simulator.shop import make_contact
+from ometria_source.simulator.shop_answers import answers
 
 DEFAULT_LIMIT = 10  # documented for profiles
 
@@ -49,6 +51,8 @@ def answer(account: SimulatedAccount, behaviour: Behaviour, path: str, query: Ma
     try:
         if any(path.startswith(prefix) for prefix in behaviour.forbidden):
             raise RefusalError(403, "This key may not access this resource")
+        if any(path.startswith(prefix) for prefix in behaviour.missing):
+            raise RefusalError(404, "Not found")
         if parts == ["profiles"]:
             return _array(api.profiles())
         if parts == ["lists"]:
@@ -62,9 +66,20 @@ def answer(account: SimulatedAccount, behaviour: Behaviour, path: str, query: Ma
                 return Answer(200, encode(account.list_answer(parts[1])))
             if len(parts) == 3 and parts[2] == behaviour.members_path:
                 return _array(api.members(parts[1]))
+        if (found := _records(account, behaviour, parts, query)) is not None:
+            rows, is_paged = found
+            return _array([encode(row) for row in api.page(rows, paged=is_paged)])
     except RefusalError as refusal:
         return refusal.answer
     return RefusalError(404, "Not found").answer
+
+
+def _records(
+    account: SimulatedAccount, behaviour: Behaviour, parts: Sequence[str], query: Mapping[str, str]
+) -> tuple[list[dict[str, Any]], bool] | None:
+    if parts[0] == "lists" and (len(parts) < 2 or parts[1] not in account.lists):
+        return None
+    return answers(account.shop, behaviour, parts, query)
 
 
 def _array(rows: Sequence[bytes]) -> Answer:
@@ -108,7 +123,14 @@ class _Api:
         if self.behaviour.members_item == "profile":
             return self.profile_rows(ids)
         if self.behaviour.members_item == "contact":
-            return [encode(_contact(self.account.profiles.stored(key))) for key in ids]
+            return [
+                encode(
+                    make_contact(
+                        "customers", f"contact-{key[-8:]}", self.account.profiles.stored(key), self.account.now
+                    )
+                )
+                for key in ids
+            ]
         return [encode({"profile_id": key}) for key in ids]
 
     def unsubscribes(self) -> list[bytes]:
@@ -165,24 +187,3 @@ class _Api:
         if moment is None:
             raise RefusalError(400, f"{name} is a date or a date-time in UTC")
         return moment
-
-
-def _contact(profile: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the contact behind a profile, with the fields that clients have seen (reference, section 5.3)."""
-    optin = {True: "EXPLICITLY_OPTEDIN", False: "EXPLICITLY_OPTEDOUT", None: "NOT_SPECIFIED"}
-    dates = profile.get("dates") or {}
-    same = ("email", "customer_id", "phone_number", "prefix", "firstname", "middlename", "lastname", "gender",
-            "date_of_birth", "timezone", "properties")  # fmt: skip
-    return {
-        "@type": "contact",
-        "@collection": "customers",
-        "id": f"contact-{profile['id'][-8:]}",
-        "@profile_id": profile["id"],
-        **{name: profile.get(name) for name in same},
-        "marketing_optin": optin[profile.get("marketing_optin")],
-        "country_id": profile.get("country"),
-        "store_ids": ["online"],
-        "timestamp_acquired": dates.get("acquired"),
-        "timestamp_subscribed": dates.get("acquired"),
-        "timestamp_unsubscribed": None,
-    }

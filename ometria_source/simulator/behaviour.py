@@ -51,6 +51,18 @@ class Behaviour:
         profiles_carry_lists: Whether a profile has the `lists` array.
         profiles_paged: False: `offset` is ignored, so that every page is the first.
         update_since_honoured: False: `updateSince` is ignored.
+        missing: Prefixes of paths, like "/orders", that answer 404.
+        metadata_prefix: What stands before the metadata of a contact, such as `dt_object_created`.
+        collection_field: What a collection's name is called in `/contacts`.
+        optin_is_bool: Whether a contact's `marketing_optin` is true, false or null, rather than a word.
+        order_discount: What an order's discount is called.
+        orders_have_totals: Whether orders and their line items have `totals`.
+        custom_events: Whether `/custom-events` is there.
+        changes_parameter: The query parameter of list changes that is honoured; None: none is.
+        changes_paged: Whether list changes honour `limit` and `offset`; else everything is answered.
+        changes_cap: The most rows that list changes answer, silently.
+        changes_profile_field: What a list change calls the profile's id.
+        push_errors_are_flat: Whether `error_message` and `error_path` stand beside the other fields.
         short_pages: Pages are shorter than asked for, by an amount that depends on `offset` only; none is empty
             before the end.
     """
@@ -77,6 +89,18 @@ class Behaviour:
     profiles_paged: bool = True
     update_since_honoured: bool = True
     short_pages: bool = False
+    missing: frozenset[str] = frozenset()
+    metadata_prefix: Literal["", "@", "_"] = "@"
+    collection_field: Literal["collection", "id"] = "collection"
+    optin_is_bool: bool = False
+    order_discount: Literal["discount", "@discount"] = "discount"
+    orders_have_totals: bool = True
+    custom_events: bool = True
+    changes_parameter: str | None = "since"
+    changes_paged: bool = False
+    changes_cap: int | None = None
+    changes_profile_field: str = "profile_id"
+    push_errors_are_flat: bool = False
 
 
 @dataclass(frozen=True)

@@ -31,20 +31,22 @@ SKETCH_SIZE = 512
 HASH_BYTES = 8
 
 
-def snapshot_merge(key: str) -> TDeleteInsertStrategyDict:
-    """The write disposition of a table with one key column whose complete scans remove what is gone.
+def snapshot_merge(*key: str) -> TDeleteInsertStrategyDict:
+    """The write disposition of a table whose complete scans remove what is gone.
 
     Args:
-        key: The primary key.
+        key: The primary key, of columns that are text.
     """
+    # one text for each key, and another for every other: only the separator has a 0 behind the slash
+    one = key[0] if len(key) == 1 else " || '/0' || ".join(f"REPLACE({column}, '/', '/1')" for column in key)
     return {
         "disposition": "merge",
         "strategy": "delete-insert",
-        "source_filter": f"{key} <> '{MARKER}'",
+        "source_filter": f"{key[-1]} <> '{MARKER}'",
         # in brackets as a whole: under `scd2`, dlt joins it to other conditions with AND
         "destination_scope": (
-            f"({key} IN (SELECT {key} FROM {{staging_table}}) "  # noqa: S608  both are constants of ours
-            f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE {key} = '{MARKER}'))"
+            f"({one} IN (SELECT {one} FROM {{staging_table}}) "  # noqa: S608  all are constants of ours
+            f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE {key[-1]} = '{MARKER}'))"
         ),
     }
 

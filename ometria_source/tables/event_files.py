@@ -187,7 +187,7 @@ class EventFiles:
             known = seen | known_columns(tables.get(TABLE), dlt.current.resource_state(TABLE))
             check_names(self._privacy, known)
             check_everywhere(known.union(*(table["columns"] for table in tables.values())))
-            note_names(self._privacy, known)
+            note_names(self._privacy, dlt.current.resource_state(TABLE), known)
 
     def note_files(self) -> None:
         """Move cursor and manifest, once all rows were handed on: a run that is limited or fails leaves them alone."""

@@ -7,13 +7,11 @@ so is replaced: (list, *) one list, (*, profile) one profile, (*, *) everything.
 
 from __future__ import annotations
 
-import json
 import logging
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import IO, Any
+from typing import Any
 
 import dlt
 from dlt.common.schema.typing import TDeleteInsertStrategyDict, TTableSchemaColumns
@@ -34,6 +32,7 @@ from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.profile_scan import PATH as PROFILES_PATH
 from ometria_source.tables.profile_scan import Memberships, SharedProfileScan, list_ids, profile_pages
+from ometria_source.tables.spool import Spool
 from ometria_source.tables.watermark import Watermark
 
 log = logging.getLogger(__name__)
@@ -59,9 +58,6 @@ MERGE: TDeleteInsertStrategyDict = {
 
 # Rows that are handed to dlt at a time when they come from the profiles; a guess between memory and overhead.
 ROWS_AT_A_TIME = 5_000
-
-# Bytes of a list's ids that wait in memory for their turn, about 20,000 of them; more go to a temporary file. A guess.
-KEPT_IN_MEMORY = 1_000_000
 
 
 def member_lists_resource(
@@ -205,29 +201,18 @@ class _Reading:
                 log.warning("member_lists: a list was deleted while it was read; its members are removed")
                 self.gone.append(_id(item))
             else:
-                with pages:
-                    for ids in map(json.loads, pages):
-                        yield [_pair(_id(item), profile_id) for profile_id in ids]
+                for ids in pages.read():
+                    yield [_pair(_id(item), profile_id) for profile_id in ids]
             if self.merged and not self.limited:
                 yield [_pair(_id(item), MARKER)]
 
-    def _one_list(self, item: JsonObject, path: str) -> IO[str] | None:
-        """The profile ids of a list, a page a line, once they are all there; None for a list that is gone."""
-        # it outlives this method: who takes it reads it and closes it
-        pages: IO[str] = tempfile.SpooledTemporaryFile(KEPT_IN_MEMORY, "w+", encoding="utf-8")  # noqa: SIM115
+    def _one_list(self, item: JsonObject, path: str) -> Spool | None:
+        """The profile ids of a list, once they are all there; None for a list that is gone."""
         try:
-            for ids in members_of(self.client, path, item):
-                # not `writelines`, which leaves memory for the disk only at its end
-                pages.write(json.dumps([self.person(profile_id) for profile_id in ids]) + "\n")
+            return Spool([self.person(member) for member in ids] for ids in members_of(self.client, path, item))
         except NotFoundError:
             # another list has already answered on this path: so it is the list that is gone
-            pages.close()
             return None
-        except BaseException:
-            pages.close()
-            raise
-        pages.seek(0)
-        return pages
 
     def _by_profile(self, shared: Memberships | None) -> Iterator[list[Pair]]:
         since = self.watermark.last_scan

@@ -8,22 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from dlt.common.schema.typing import TTableSchemaColumns
-
 from ometria_source.privacy.policy import Preset
 from ometria_source.privacy.rules import DROP, HASH
-from ometria_source.tables import event_rows, lists, member_lists, profiles, unsubscribes
-
-DOCUMENTED: Mapping[str, TTableSchemaColumns] = {
-    "profiles": profiles.COLUMNS,
-    "lists": lists.COLUMNS,
-    "member_lists": member_lists.COLUMNS,
-    "unsubscribes": unsubscribes.COLUMNS,
-    event_rows.TABLE: event_rows.COLUMNS,
-}
+from ometria_source.tables import event_rows
+from ometria_source.tables.catalogue import DOCUMENTED
 
 # In these, an address is hashed trimmed and in lower case.
-EMAIL_COLUMNS = frozenset({"email", "email_address", "to_address"})
+EMAIL_COLUMNS = frozenset(
+    {"email", "email_address", "to_address", "customer__email", "identity_email", "source__user__email"}
+)
 
 # What `strict` does to documented columns: an address and a number can still join, hashed; of a name, a birthday or a
 # free text, a hash is of no use.
@@ -35,6 +28,25 @@ STRICT_DOCUMENTED: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("date_of_birth", "identities", "properties"), DROP),
     },
     "unsubscribes": {"email_address": HASH, "reason_text": DROP},
+    "contacts": {
+        "email": HASH,
+        "phone_number": HASH,
+        **dict.fromkeys(("prefix", "firstname", "middlename", "lastname", "date_of_birth", "properties"), DROP),
+    },
+    "orders": {
+        "customer__email": HASH,
+        **dict.fromkeys(("customer__firstname", "customer__lastname", "ip_address", "properties"), DROP),
+        **{
+            f"{kind}_address__{part}": DROP
+            for kind in ("shipping", "billing")
+            for part in ("city", "state", "postcode")
+        },
+    },
+    "order_line_items": {"properties": DROP},
+    "custom_events": {"identity_email": HASH, "properties": DROP},
+    "list_changes": {"email": HASH},
+    "push_errors": {"record": DROP, "message__error_message": DROP},
+    "data_deletion_requests": {"source__user__email": HASH, "source__user__name": DROP, "comment": DROP},
 }
 
 # Parts of a name that says of a person what it holds.
@@ -47,12 +59,19 @@ UNTOUCHABLE: Mapping[str, frozenset[str]] = {
     "lists": frozenset({"list_id"}),
     "member_lists": frozenset({"list_id"}),
     "unsubscribes": frozenset({"unsubscribe_id", "timestamp", "_cursor"}),
+    "list_changes": frozenset({"list_change_id", "list_id", "timestamp", "_cursor"}),
+    "push_errors": frozenset({"push_error_id"}),
     event_rows.TABLE: frozenset(event_rows.COLUMNS),
 }
 # A key can be hashed, the same in every table, but not left out.
 KEYS: Mapping[str, frozenset[str]] = {
     "profiles": frozenset({"profile_id"}),
     "member_lists": frozenset({"profile_id"}),
+    **{
+        name: frozenset(column for column, hints in columns.items() if hints.get("nullable") is False)
+        for name, columns in DOCUMENTED.items()
+        if name not in ("profiles", "lists", "member_lists", "unsubscribes", event_rows.TABLE)
+    },
 }
 
 

@@ -9,7 +9,8 @@ from dlt.common.normalizers.naming.snake_case import NamingConvention
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.privacy.rules import ANY_TABLE, DROP, Rule, parse_rules
-from ometria_source.tables.personal_data import DOCUMENTED, EMAIL_COLUMNS, KEYS, UNTOUCHABLE, strict
+from ometria_source.tables.catalogue import DOCUMENTED
+from ometria_source.tables.personal_data import EMAIL_COLUMNS, KEYS, UNTOUCHABLE, strict
 from ometria_source.tables.privacy_state import no_such_column
 
 STRICT = "strict"

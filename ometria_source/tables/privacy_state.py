@@ -19,17 +19,24 @@ from ometria_source.privacy.rules import Rule
 STATE_KEY = "privacy"
 
 
-def begin(policy: TablePrivacy, is_read_first: bool = False) -> None:
+def begin(policy: TablePrivacy, *nested: TablePrivacy, is_read_first: bool = False) -> None:
     """Refuse to go on with a table that was loaded under other privacy settings; to be called before the first row.
 
     Args:
         policy: Of the running resource's table.
+        *nested: Of the tables that come with it.
         is_read_first: Whether its columns are known only once they were read, so that names are checked later.
 
     Raises:
         InvalidSettingError: As `check_names` and `check_sign`.
     """
-    state = dlt.current.resource_state(policy.table)
+    state = dlt.current.resource_state()
+    _begin(policy, state, is_read_first)
+    for member in nested:
+        _begin(member, state.setdefault(member.table, {}), is_read_first)
+
+
+def _begin(policy: TablePrivacy, state: dict[str, Any], is_read_first: bool) -> None:
     stored = dlt.current.source_schema().tables.get(policy.table)
     emptied = _emptied()
     known = known_columns(stored or emptied.get(policy.table), state)
@@ -37,17 +44,17 @@ def begin(policy: TablePrivacy, is_read_first: bool = False) -> None:
         check_names(policy, known)
     if policy.table not in emptied and dlt.current.resource().write_disposition != "replace":
         check_sign(policy, stored, state)
-    note_names(policy, known)
+    note_names(policy, state, known)
 
 
-def note_names(policy: TablePrivacy, seen: Collection[str]) -> None:
+def note_names(policy: TablePrivacy, state: dict[str, Any], seen: Collection[str]) -> None:
     """Keep in state by which rules the rows are made.
 
     Args:
-        policy: Of the running resource's table.
+        policy: Of a table.
+        state: Of its resource; of a table that comes with another, what that keeps for it.
         seen: Columns that came, besides the documented ones.
     """
-    state = dlt.current.resource_state(policy.table)
     if policy.is_active:
         known = {*policy.documented, *seen, *known_columns(None, state)}
         named = sorted(rule.column for rule in policy.rules if rule.leads_into(known))

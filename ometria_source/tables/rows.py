@@ -30,6 +30,9 @@ DELETED_AT = "deleted_at"
 # Fields of these names get a suffix, also where the columns are not there: they may be switched on later.
 KEPT_COLUMNS = (ROW_VERSION, DELETED_AT)
 
+# Ometria puts it before the names of some fields (Ometria docs: Profiles, Lists and Push API).
+MARK = "@"
+
 # The same in every object of a collection (Ometria docs: Profiles and Lists API).
 TYPE_FIELD = "@type"
 
@@ -45,14 +48,21 @@ class RowMapper:
         columns: The documented columns. Those of type timestamp and date are read; the rest is left to dlt.
         renames: Column names by field name, where the two differ.
         derived: Columns that no field fills: a field of that name clashes with them.
+        marks: Characters that are dropped where they stand before a field's name.
     """
 
     def __init__(
-        self, table: str, columns: TTableSchemaColumns, renames: Mapping[str, str], derived: Collection[str] = ()
+        self,
+        table: str,
+        columns: TTableSchemaColumns,
+        renames: Mapping[str, str],
+        derived: Collection[str] = (),
+        marks: str = MARK,
     ) -> None:
         self._table = table
         self._columns = columns
         self._renames = renames
+        self._marks = marks
         self._fields: dict[str, str | None] = {name: name for name in columns}
         self._fields.update({column: field for field, column in renames.items()})
         self._fields.update(dict.fromkeys(derived))
@@ -73,7 +83,7 @@ class RowMapper:
         for field, value in record.items():
             if field == TYPE_FIELD:
                 continue
-            name = field.removeprefix("@")
+            name = field.lstrip(self._marks)
             column = self._renames.get(name, name)
             normal = in_snake_case(column)
             if normal != column or self._fields.get(normal, name) != name or normal in row:
@@ -88,7 +98,7 @@ class RowMapper:
 
     def _free_column(self, field: str, row: Row) -> str:
         """A column for a field whose name is not in snake case, or is another column's."""
-        normal = in_snake_case(field.removeprefix("@"))
+        normal = in_snake_case(field.lstrip(self._marks))
         column, number = normal, 1
         while column in row or column in self._fields:
             number += 1
@@ -108,6 +118,30 @@ class RowMapper:
         if data_type == "date":
             return read_date(value)
         return value
+
+
+def flat(record: JsonObject, objects: Collection[str], marks: str, within: str = "") -> JsonObject:
+    """A record with the fields of some objects beside its own.
+
+    Args:
+        record: As the API gave it.
+        objects: The columns that these objects would have: `totals`, `totals__base`.
+        marks: Characters that are dropped where they stand before a field's name.
+        within: Where the record is itself, with `__` behind it.
+
+    Returns:
+        Fields such as `totals__base__tax`. An object that is null leaves none. A field that meets one of these gets a
+        suffix.
+    """
+    fields: JsonObject = {}
+    parts: JsonObject = {}
+    for field, value in record.items():
+        path = f"{within}{field.lstrip(marks)}"
+        if in_snake_case(path) in objects and (value is None or isinstance(value, dict)):
+            parts.update(flat(value or {}, objects, marks, f"{path}__"))
+        else:
+            fields[path if within else field] = value
+    return parts | {(f"{name}_2" if name in parts else name): value for name, value in fields.items()}
 
 
 def read_instant(value: Any) -> datetime | None:

@@ -32,7 +32,10 @@ from ometria_source.exceptions import (
 DEFAULT_STRATEGY: TLoaderMergeStrategy = "delete-insert"
 
 # Nothing is ever removed from these tables, so that any way of merging serves them.
-LOGS = ("unsubscribes", "email_events")
+LOGS = ("unsubscribes", "email_events", "list_changes", "push_errors")
+
+# These bring what their merge needs under any strategy (`snapshots`).
+FOLLOWING = ("profiles", "lists", "member_lists")
 
 # These take rows in, and none away.
 KEEPING = ("upsert", "insert-only")
@@ -66,7 +69,7 @@ def strategy_at(
         NotMergedError: They should be merged, and dlt would append.
         KeptRowsError: Rows that are gone in Ometria would stay.
         NoSuchStrategyError: The hints name a strategy that the destination does not have.
-        UnscopedMergeError: The hints of a log do not say which rows of the table a batch stands for.
+        UnscopedMergeError: The hints do not say which rows of the table a batch stands for.
         InvalidSettingError: The destination does not have the table format, or the table is of another one.
         MissingDependencyException: dlt lacks the package for the table format.
     """
@@ -80,9 +83,8 @@ def strategy_at(
     strategy = _resolved(name, table, capabilities)
     if name not in LOGS and strategy in KEEPING:
         raise KeptRowsError(name, strategy)
-    if name in LOGS and strategy in SYNCING and not table.get(SCOPE_HINT):
-        # the other tables bring theirs (`snapshots`)
-        raise UnscopedMergeError(name, strategy)
+    if name not in FOLLOWING and not table.get(SCOPE_HINT) and (name not in LOGS or strategy in SYNCING):
+        raise UnscopedMergeError(name, strategy, name in LOGS)
     return strategy
 
 

@@ -11,6 +11,7 @@ import dlt
 from dlt.common.data_types import TDataType
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.common.typing import TDataItems
+from dlt.extract.items import TableNameMeta
 
 from ometria_source.exceptions import SchemaContractError
 from ometria_source.tables.rows import Row
@@ -22,11 +23,13 @@ class Variants:
     """The types of the columns of the running resource.
 
     Args:
-        table: Its table.
+        table: Its table, or one that comes with it.
     """
 
     def __init__(self, table: str) -> None:
-        declared, schema = dlt.current.resource().compute_table_schema(), dlt.current.source_schema()
+        resource, schema = dlt.current.resource(), dlt.current.source_schema()
+        self._is_nested = table != resource.name
+        declared = resource.compute_table_schema(meta=TableNameMeta(table) if self._is_nested else None)
         known = {**declared["columns"], **schema.tables.get(table, {}).get("columns", {})}
         self._table = table
         self._types = {name: str(column["data_type"]) for name, column in known.items() if "data_type" in column}
@@ -58,7 +61,11 @@ class Variants:
                 is_kept = is_kept and mode != "discard_row"
             if is_kept:
                 kept.append(row)
-        return dlt.mark.with_hints(kept, dlt.mark.make_hints(columns=hints)) if hints else kept
+        if hints:
+            name = self._table if self._is_nested else None
+            marked = dlt.mark.make_hints(table_name=name, columns=hints)
+            return dlt.mark.with_hints(kept, marked, create_table_variant=self._is_nested)
+        return dlt.mark.with_table_name(kept, self._table) if self._is_nested else kept
 
     def _variant_type(self, column: str, value: object) -> TDataType | None:
         """The data type of a value that has no place in its column; a column seen for the first time sets its type."""
@@ -67,7 +74,9 @@ class Variants:
             return "text" if is_number and not _fits_bigint(value) else None
         if isinstance(value, dict | list):
             return "json" if self._types.setdefault(column, "json") == "text" else None
-        if isinstance(value, bool) or not isinstance(value, int | float):
+        if isinstance(value, bool):
+            return "bool" if self._types.setdefault(column, "bool") == "text" else None
+        if not isinstance(value, int | float):
             return None
         known = self._types.setdefault(column, "bigint") if isinstance(value, int) else self._types.get(column)
         is_bent = (

@@ -1,0 +1,199 @@
+"""`list_changes`: who entered a list, or left it, and when.
+
+Dynamic lists move when Ometria refreshes them. Certainty: that the changes of a list since a date can be read is
+documented (Ometria docs: Lists API); the name of the parameter (`since`, as unsubscribes have it), whether it is needed,
+whether the answer is paged, and the fields are not. The fields are from Fivetran's schema, which has one row for each
+list and profile; here each change is a row.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any, cast
+from urllib.parse import quote
+
+import dlt
+from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.common.typing import TDataItems
+from dlt.extract import DltResource
+
+from ometria_source.api.account import Account
+from ometria_source.api.ahead import in_order, most_ahead
+from ometria_source.api.client import JsonObject, OmetriaClient
+from ometria_source.api.scan import scan
+from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
+from ometria_source.privacy.json_rows import RowPrivacy
+from ometria_source.privacy.policy import TablePrivacy
+from ometria_source.tables.deletions import is_limited
+from ometria_source.tables.lists import list_pages
+from ometria_source.tables.member_paths import profile_id
+from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.privacy_state import begin
+from ometria_source.tables.records import MARKS
+from ometria_source.tables.rows import Row, RowMapper, read_instant
+from ometria_source.tables.spool import Spool
+from ometria_source.tables.strategies import running_strategy
+from ometria_source.tables.variants import Variants
+
+log = logging.getLogger(__name__)
+
+PATH = "/lists/{list_id}/changes"
+
+# A guess by analogy with unsubscribes; where it means nothing, every run reads the whole history.
+SINCE = "since"
+
+# Before any change of any list: Ometria was founded in 2013.
+FIRST_CHANGE = datetime(2013, 1, 1, tzinfo=timezone.utc)
+
+# A list is refreshed within a day (Ometria docs: saved segments); twice that, to be sure.
+LAG = timedelta(days=2)
+
+KEY_FIELDS = ("list_id", "profile_id", "event", "timestamp")
+
+COLUMNS: TTableSchemaColumns = {
+    "list_change_id": {
+        "data_type": "text",
+        "nullable": False,
+        "description": "SHA-256 of list_id, profile_id, event and timestamp: Ometria is not known to give an id.",
+    },
+    "list_id": {"data_type": "text", "description": "The list."},
+    "profile_id": {"data_type": "text", "description": "Who entered or left it."},
+    "email": {"data_type": "text", "description": "Address of this person (Fivetran)."},
+    "event": {"data_type": "text", "description": "`list_enter` or `list_exit` (Ometria docs: Lists API)."},
+    "timestamp": {"data_type": "timestamp", "description": "When (UTC)."},
+    "_cursor": {
+        "data_type": "timestamp",
+        "description": "`timestamp` where it may move the incremental cursor; null for one that is unreadable, in the "
+        "future, or was read under a limit.",
+    },
+}
+
+
+def list_changes_resource(account: Account, privacy: TablePrivacy) -> DltResource:
+    """The `list_changes` table.
+
+    Args:
+        account: Where to read.
+        privacy: What is hashed and dropped.
+    """
+
+    @dlt.resource(
+        name="list_changes",
+        primary_key="list_change_id",
+        write_disposition="merge",
+        columns=privacy.columns(),
+        references=[
+            {"referenced_table": "lists", "columns": ["list_id"], "referenced_columns": ["list_id"]},
+            {"referenced_table": "profiles", "columns": ["profile_id"], "referenced_columns": ["profile_id"]},
+        ],
+        selected=False,
+    )
+    def list_changes(
+        cursor: dlt.sources.incremental[datetime] = dlt.sources.incremental(
+            "_cursor",
+            initial_value=FIRST_CHANGE,
+            lag=LAG.total_seconds(),
+            primary_key=(),
+            on_cursor_value_missing="include",
+        ),
+    ) -> Iterator[TDataItems]:
+        """Who entered or left a list.
+
+        Args:
+            cursor: On `timestamp` (UTC). Reaches back two days on every run, because lists are refreshed late.
+
+        Yields:
+            Lists of rows, list by list. Rows repeat across runs; `list_change_id` makes them one.
+
+        Raises:
+            ConfigurationError: The table cannot be merged; as `strategy_at`.
+            MissingSettingError: `api_key` is not configured.
+            NotFoundError: No list has changes under the known path.
+            UnexpectedAnswerError: A change has no profile that can be recognised.
+            IncompleteScanError: An answer looks cut, and is the same at every offset.
+            OmetriaError: As `OmetriaClient.get`.
+        """
+        running_strategy()
+        begin(privacy)
+        now = datetime.now(timezone.utc)
+        client = account.client("list_changes")
+        limited = is_limited()
+        rows = _Rows(privacy)
+        with counting(client) as metrics:
+            metrics[ROWS_READ] = 0
+            for list_id, changes in _changes(client, cast(datetime, cursor.start_value)):
+                for page in changes.read():
+                    made = [rows.row(list_id, change) for change in page]
+                    for row in made:
+                        if not limited and isinstance(row.get("timestamp"), datetime) and row["timestamp"] <= now:
+                            row["_cursor"] = row["timestamp"]
+                    metrics[ROWS_READ] += len(made)
+                    yield rows.variants.split(made)
+            if not metrics[ROWS_READ]:
+                yield dlt.mark.materialize_table_schema()
+
+    return list_changes
+
+
+def _changes(client: OmetriaClient, since: datetime) -> Iterator[tuple[str, Spool]]:
+    """The changes of each list, several lists at a time."""
+    ids = [str(item["id"]) for page in list_pages(client) for item in page]
+    query: dict[str, str | int] = {SINCE: since.strftime("%Y-%m-%dT%H:%M:%S")}
+
+    def read(list_id: str) -> Spool | None:
+        try:
+            return Spool(scan(client, PATH.format(list_id=quote(list_id, safe="")), query, paged=False))
+        except NotFoundError:
+            return None
+
+    answered = 0
+    for list_id, changes in zip(ids, in_order(ids, read, most_ahead(client.requests_per_second)), strict=True):
+        if changes is not None:
+            answered += 1
+            yield list_id, changes
+    if ids and not answered:
+        raise NotFoundError(PATH)
+    if answered < len(ids):
+        log.warning("list_changes: %d lists answer no changes; they are skipped", len(ids) - answered)
+
+
+class _Rows:
+    """Turns changes into rows."""
+
+    def __init__(self, privacy: TablePrivacy) -> None:
+        derived = ("list_change_id", "list_id", "_cursor")
+        self._mapper = RowMapper("list_changes", COLUMNS, {}, derived=derived, marks=MARKS)
+        self._privacy = RowPrivacy(privacy)
+        self.variants = Variants("list_changes")
+
+    def row(self, list_id: str, change: JsonObject) -> Row:
+        person = profile_id(change)
+        if person is None:
+            names = ", ".join(f"`{name}`" for name in sorted(change))
+            raise UnexpectedAnswerError(PATH, f"a change without a profile's id; its fields are {names}")
+        known = {**change, "list_id": list_id, "profile_id": person}
+        # or else a key would tell, to whoever tries all people, which of them was hashed
+        key = {field: self._privacy.value(field, known.get(field)) for field in KEY_FIELDS}
+        row = {**self._mapper.row(change), "list_id": list_id, "profile_id": person}
+        return {**self._privacy.row(row), "list_change_id": list_change_id(key)}
+
+
+def list_change_id(change: JsonObject) -> str:
+    """The key of a change.
+
+    Args:
+        change: With `KEY_FIELDS`. Two spellings of one instant give one key.
+
+    Returns:
+        64 hex digits.
+    """
+    values: list[Any] = [change.get(field) for field in KEY_FIELDS]
+    instant = read_instant(values[-1])
+    if instant is not None:
+        values[-1] = instant.isoformat()
+    text = json.dumps([None if value is None else str(value) for value in values], ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -1,0 +1,130 @@
+"""`push_errors`: what was wrong with records that the retailer pushed to Ometria.
+
+The API gives the 100 newest (Ometria docs: Push errors), so that a row which is not read in time is lost, and one which
+is not there says nothing. Ometria documents `error_message` and `error_path`; the fields around them are those of a
+public client, and some are from Fivetran's schema.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import dlt
+from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.common.typing import TDataItems
+from dlt.extract import DltResource
+
+from ometria_source.api.account import Account
+from ometria_source.api.client import JsonObject
+from ometria_source.privacy.json_rows import RowPrivacy
+from ometria_source.privacy.policy import TablePrivacy
+from ometria_source.tables.deletions import is_limited
+from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.privacy_state import begin
+from ometria_source.tables.records import MARKS
+from ometria_source.tables.rows import Row, RowMapper, flat
+from ometria_source.tables.strategies import running_strategy
+from ometria_source.tables.variants import Variants
+
+log = logging.getLogger(__name__)
+
+PATH = "/push/_errors"
+
+# Ometria docs: Push errors.
+MOST_ERRORS = 100
+
+# Hex digits that tell one of the last run's errors from all others.
+SHORT = 16
+
+MESSAGE = ("error_message", "error_path")
+
+COLUMNS: TTableSchemaColumns = {
+    "push_error_id": {
+        "data_type": "text",
+        "nullable": False,
+        "description": "SHA-256 of all that Ometria says of this error: it gives none an id.",
+    },
+    "request_id": {"data_type": "text", "description": "The call that pushed the record (a client)."},
+    "record_type": {"data_type": "text", "description": "What kind of record it is (a client)."},
+    "record_id": {"data_type": "text", "description": "The retailer's id of the record (a client)."},
+    "record": {"data_type": "json", "description": "The record as it was pushed (a client)."},
+    "timestamp": {"data_type": "timestamp", "description": "When (UTC; a client)."},
+    "message__error_message": {"data_type": "text", "description": "What is wrong (Ometria docs: Push errors)."},
+    "message__error_path": {"data_type": "text", "description": "Where in the record (Ometria docs: Push errors)."},
+    "account": {"data_type": "text", "description": "The account (Fivetran)."},
+    "source": {"data_type": "text", "description": "Who pushed it (Fivetran)."},
+    "customer_id": {"data_type": "text", "description": "The retailer's id of the customer (Fivetran)."},
+    "timestamp_acquired": {"data_type": "timestamp", "description": "When it was acquired (UTC; Fivetran)."},
+}
+
+
+def push_errors_resource(account: Account, privacy: TablePrivacy) -> DltResource:
+    """The `push_errors` table.
+
+    Args:
+        account: Where to read.
+        privacy: What is hashed and dropped.
+    """
+
+    @dlt.resource(
+        name="push_errors",
+        primary_key="push_error_id",
+        write_disposition="merge",
+        columns=privacy.columns(),
+        selected=False,
+    )
+    def push_errors() -> Iterator[TDataItems]:
+        """The newest errors of pushed records. What is there already stays.
+
+        Yields:
+            One list of rows. Rows repeat across runs; `push_error_id` makes them one.
+
+        Raises:
+            ConfigurationError: The table cannot be merged; as `strategy_at`.
+            MissingSettingError: `api_key` is not configured.
+            OmetriaError: As `OmetriaClient.get`.
+        """
+        running_strategy()
+        begin(privacy)
+        client = account.client("push_errors")
+        state = dlt.current.resource_state()
+        mapper = RowMapper("push_errors", COLUMNS, {}, derived=("push_error_id",), marks=MARKS)
+        protect, variants = RowPrivacy(privacy).row, Variants("push_errors")
+        with counting(client) as metrics:
+            found = client.get(PATH, {})
+            made = [_with_id(protect(mapper.row(flat(_wrapped(error), ("message",), MARKS)))) for error in found]
+            # the same error may come twice; dlt would load it once, but not under every strategy
+            rows = list({row["push_error_id"]: row for row in made}.values())
+            metrics[ROWS_READ] = len(rows)
+            yield variants.split(rows) if rows else dlt.mark.materialize_table_schema()
+        if not is_limited():
+            known = {row["push_error_id"][:SHORT] for row in rows}
+            if len(found) >= MOST_ERRORS and "known" in state and not known & set(state["known"]):
+                log.warning(
+                    "push_errors: all %d errors are new, so that others may have been missed: Ometria gives the newest "
+                    "%d only. Run more often",
+                    len(found),
+                    MOST_ERRORS,
+                )
+            state["known"] = sorted(known)
+
+    return push_errors
+
+
+def _wrapped(error: JsonObject) -> JsonObject:
+    """An error whose message is an object, as it is in a public client."""
+    if "message" in error or not any(name in error for name in MESSAGE):
+        return error
+    rest = {name: value for name, value in error.items() if name not in MESSAGE}
+    return {**rest, "message": {name: error[name] for name in MESSAGE if name in error}}
+
+
+def _with_id(row: Row) -> Row:
+    """A row with the hash of its content, in whatever order it came, and whether or not a field is null."""
+    content: dict[str, Any] = {name: value for name, value in row.items() if value is not None}
+    text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
+    return {**row, "push_error_id": hashlib.sha256(text.encode()).hexdigest()}

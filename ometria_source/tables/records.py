@@ -1,0 +1,270 @@
+"""Tables that mirror a collection of the account by complete scans, and the tables of what is nested in its records.
+
+A module of its own says for each of them what its columns are. Here is what they share: from a record to rows, and from
+a complete scan to the marker that removes what is gone.
+
+A child's rows come and go with their parent's: a merge replaces those of each parent that was read. A parent that has
+none is told by a row whose parent id has the marker in front, where the scan has no end that covers it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import dlt
+from dlt.common.schema.typing import TDeleteInsertStrategyDict, TTableReferenceParam, TTableSchemaColumns
+from dlt.common.typing import TDataItems
+from dlt.extract import DltResource
+
+from ometria_source.api.account import Account
+from ometria_source.api.client import JsonObject, OmetriaClient
+from ometria_source.exceptions import UnexpectedAnswerError
+from ometria_source.privacy.json_rows import RowPrivacy
+from ometria_source.privacy.policy import TablePrivacy
+from ometria_source.tables.deletions import (
+    MARKER,
+    IdSketch,
+    guard_deletions,
+    is_id,
+    is_limited,
+    is_merged,
+    snapshot_merge,
+)
+from ometria_source.tables.fields import note_complete
+from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.privacy_state import begin
+from ometria_source.tables.rows import Row, RowMapper, flat
+from ometria_source.tables.variants import Variants
+
+# What Ometria puts before the names of some fields (seen in public clients, and in Fivetran's schema).
+MARKS = "@_"
+
+
+@dataclass(frozen=True)
+class RecordTable:
+    """What the rows of a table are made of.
+
+    Attributes:
+        name: Of the table.
+        key: Its primary key. A child's begins with that of its parent.
+        columns: The documented ones; `a__b` is the field `b` of the object `a`.
+        renames: Columns by field, where the two differ.
+        references: To other tables.
+        nested_in: The field of the parent's record that is a list of these; empty for a table of its own.
+        number: The column that counts the records of one parent, from 1; None: they have ids.
+        children: Tables of what is nested in these records.
+        prepare: Changes a record before anything else sees it.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    columns: TTableSchemaColumns
+    renames: Mapping[str, str] = field(default_factory=dict)
+    references: TTableReferenceParam = ()
+    nested_in: str = ""
+    number: str | None = None
+    children: tuple[RecordTable, ...] = ()
+    prepare: Callable[[JsonObject], JsonObject] | None = None
+
+    def family(self) -> Iterator[RecordTable]:
+        """The table, and all that is nested in it."""
+        yield self
+        for child in self.children:
+            yield from child.family()
+
+
+def mirror(
+    table: RecordTable,
+    pages: Callable[[OmetriaClient], Iterator[list[JsonObject]]],
+    account: Account,
+    allow_deletes: bool,
+    privacy: Callable[[str], TablePrivacy],
+) -> DltResource:
+    """The resource of a table, which its children come with; not selected by default.
+
+    Args:
+        table: What its rows are made of.
+        pages: Reads the collection to its end.
+        account: Where to read.
+        allow_deletes: Whether a scan may remove more than a tenth of the table.
+        privacy: What is hashed and dropped, by table.
+    """
+    policies = {member.name: privacy(member.name) for member in table.family()}
+
+    def records() -> Iterator[TDataItems]:
+        merged = is_merged()
+        begin(*policies.values())
+        client = account.client(table.name)
+        state = dlt.current.resource_state()
+        limited = is_limited()
+        rows = RecordRows(table, policies, tells_childless=limited)
+        found = IdSketch()
+        with counting(client) as metrics:
+            for page in pages(client):
+                for record in page:
+                    key = rows.add(record)
+                    found.add("\n".join(key.values()))
+                metrics[ROWS_READ] += len(page)
+                yield from rows.take()
+            if limited:
+                return
+            if merged and "ids" in state:
+                guard_deletions(table.name, IdSketch.from_state(state["ids"]), found, allow_deletes)
+            rows.note_fields(state)
+            state["ids"] = found.to_state()
+            if merged:
+                yield from rows.markers()
+
+    resource: DltResource = dlt.resource(
+        records,
+        name=table.name,
+        primary_key=list(table.key),
+        write_disposition=snapshot_merge(*table.key),
+        columns=policies[table.name].columns(),
+        references=table.references,
+        selected=False,
+    )
+    for child in list(table.family())[1:]:
+        resource.apply_hints(
+            table_name=child.name,
+            primary_key=list(child.key),
+            write_disposition=_nested_merge(child.key[0]),
+            columns=policies[child.name].columns(),
+            references=child.references,
+            create_table_variant=True,
+        )
+    return resource
+
+
+def _nested_merge(parent_id: str) -> TDeleteInsertStrategyDict:
+    """The write disposition of a child: the rows of each parent that was read are replaced."""
+    return {
+        "disposition": "merge",
+        "strategy": "delete-insert",
+        "source_filter": f"{parent_id} NOT LIKE '{MARKER}%'",
+        "destination_scope": (
+            f"({parent_id} IN (SELECT {parent_id} FROM {{staging_table}}) "  # noqa: S608  constants of ours
+            f"OR '{MARKER}' || {parent_id} IN (SELECT {parent_id} FROM {{staging_table}}) "
+            f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE {parent_id} = '{MARKER}'))"
+        ),
+    }
+
+
+class RecordRows:
+    """Turns the records of one run into rows of a table and of its children.
+
+    Args:
+        table: What they are made of.
+        policies: What is hashed and dropped, by table.
+        tells_childless: Whether a parent without children must be told of by a row of its own.
+        parent_key: The key of the parent, of a child.
+    """
+
+    def __init__(
+        self,
+        table: RecordTable,
+        policies: Mapping[str, TablePrivacy],
+        *,
+        tells_childless: bool,
+        parent_key: tuple[str, ...] = (),
+    ) -> None:
+        self._table = table
+        self._tells_childless = tells_childless
+        derived = (*parent_key, table.number) if table.number else parent_key
+        self._mapper = RowMapper(table.name, table.columns, table.renames, derived=derived, marks=MARKS)
+        self._protect = RowPrivacy(policies[table.name]).row
+        self._variants = Variants(table.name)
+        self._objects = frozenset(
+            name.rsplit("__", depth)[0] for name in table.columns for depth in range(1, name.count("__") + 1)
+        )
+        self._children = {
+            child.nested_in: RecordRows(child, policies, tells_childless=tells_childless, parent_key=table.key)
+            for child in table.children
+        }
+        self._rows: list[Row] = []
+        self._fields: set[str] = set()
+
+    def add(self, record: JsonObject) -> Row:
+        """Take in a record of a table of its own.
+
+        Args:
+            record: As the API gave it.
+
+        Returns:
+            Its key, as it is loaded.
+
+        Raises:
+            UnexpectedAnswerError: It has no usable key.
+        """
+        key = self._add(record, {})
+        if not all(is_id(value) and not value.startswith(MARKER) for value in key.values()):
+            raise UnexpectedAnswerError(f"`{self._table.name}`", f"a record without a usable `{self._table.key[-1]}`")
+        return {name: self._rows[-1][name] for name in self._table.key}
+
+    def _add(self, record: JsonObject, parent: Row) -> Row:
+        """Take in a record; its key, as the API gave it."""
+        if self._table.prepare:
+            record = self._table.prepare(record)
+        nested = {name: record[name] for name in self._children if _is_nested(record.get(name))}
+        rest = {name: value for name, value in record.items() if name not in nested}
+        row = {**self._mapper.row(flat(rest, self._objects, MARKS)), **parent}
+        key = {name: self._key_value(name, row.get(name)) for name in self._table.key}
+        protected = self._protect({**row, **key})
+        self._fields.update(protected)
+        self._rows.append(protected)
+        for name, child in self._children.items():
+            child.add_nested(nested.get(name) or [], key)
+        return key
+
+    def add_nested(self, records: Sequence[JsonObject], parent: Row) -> None:
+        """Take in what is nested in one parent.
+
+        Args:
+            records: In their order.
+            parent: The parent's key, as the API gave it.
+        """
+        for number, record in enumerate(records, 1):
+            self._add(record, {**parent, self._table.number: number} if self._table.number else parent)
+        if not records and self._tells_childless:
+            first = self._table.key[0]
+            protected = self._protect({first: parent[first]})
+            self._rows.append({**self._marker(), first: f"{MARKER}{protected[first]}"})
+            for child in self._children.values():
+                child.add_nested([], parent)
+
+    def take(self) -> Iterator[TDataItems]:
+        """All rows since the last call, as dlt takes them."""
+        rows, self._rows = self._rows, []
+        if rows:
+            yield self._variants.split(rows)
+        for child in self._children.values():
+            yield from child.take()
+
+    def markers(self) -> Iterator[TDataItems]:
+        """The rows that say that everything was read."""
+        yield self._variants.split([self._marker()])
+        for child in self._children.values():
+            yield from child.markers()
+
+    def note_fields(self, state: dict[str, Any]) -> None:
+        """Report the fields that are gone, after a complete scan."""
+        note_complete(self._table.name, state, self._fields)
+        for child in self._children.values():
+            child.note_fields(state.setdefault(child._table.name, {}))
+
+    def _marker(self) -> Row:
+        return {name: 0 if self._is_number(name) else MARKER for name in self._table.key}
+
+    def _key_value(self, name: str, value: Any) -> Any:
+        """A column of the key, which is never null: text, but for those that count."""
+        return value if self._is_number(name) else "" if value is None else str(value)
+
+    def _is_number(self, name: str) -> bool:
+        return self._table.columns[name]["data_type"] == "bigint"
+
+
+def _is_nested(value: object) -> bool:
+    """Whether a value is what a child is made of; anything else stays in the parent, so that it is not lost."""
+    return value is None or (isinstance(value, list) and all(isinstance(item, dict) for item in value))

@@ -1,0 +1,232 @@
+"""The tables beside the first five: every cell, what is gone, and what the documentation leaves open. Invented data."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import dlt
+import pytest
+import shop_truth
+
+from ometria_source import ometria_source
+from ometria_source.api import client
+from ometria_source.simulator import Behaviour
+
+MIRRORS = "collections,contacts,orders,products,custom_events,data_deletion_requests"
+REST = f"{MIRRORS},list_changes,push_errors"
+
+
+@pytest.fixture(autouse=True)
+def no_pace_of_its_own(monkeypatch):
+    """What is tested here is not the limit of 6 a minute: see tests/api/test_pacing.py."""
+    monkeypatch.setattr(client, "ENDPOINT_LIMITS", {})
+
+
+def assert_all(warehouse, account) -> None:
+    shop_truth.assert_tables(warehouse, account)
+    shop_truth.assert_list_changes(warehouse, account)
+    shop_truth.assert_push_errors(warehouse, account)
+
+
+def change(account) -> None:
+    """Something is added, changed and removed in each collection, and each log grows."""
+    shop, people = account.shop, account.profiles
+    account.advance(timedelta(minutes=5))
+    account.erase_profile(list(people)[0])
+    shop.add_contact("newsletter", "new", people[list(people)[3]])
+    del shop.contacts["in store/till 2"]
+    orders = list(shop.orders.values())
+    with_items = [order for order in orders if len(order["lineitems"]) == 3]
+    with_items[0].update(status="refunded", total_refunded=4.5, lineitems=with_items[0]["lineitems"][1:])
+    with_items[1]["lineitems"] = []
+    with_items[2]["lineitems"][0]["variant_options"] = []
+    del shop.orders[orders[0]["id"]]
+    products = list(shop.products.values())
+    products[4]["price"] = 99.5
+    products[5]["listings"] = products[5]["listings"][:1]
+    products[6]["attributes"] = []
+    del shop.products[products[8]["id"]]
+    del shop.custom_events["event 3"]
+    shop.complete_deletion(shop.request_deletion("ab" * 16, account.now))
+    shop.change_list(next(iter(account.lists)), list(people)[1], "list_exit", account.now)
+    shop.fail_push(1, account.now)
+
+
+def test_every_cell_equals_the_account_and_a_second_run_changes_nothing(account, ometria, load, warehouse):
+    load("--tables", REST)
+    assert_all(warehouse, account)
+    load("--tables", REST)
+    assert_all(warehouse, account)
+
+
+def test_changes_and_what_is_gone_show_in_the_next_run(account, ometria, load, warehouse):
+    load("--tables", REST)
+    change(account)
+    load("--tables", REST)
+    assert_all(warehouse, account)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        {"metadata_prefix": "_", "collection_field": "id", "order_discount": "@discount"},
+        {"metadata_prefix": "", "over_limit": "refuse", "max_limit": 250, "short_pages": True},
+        {"push_errors_are_flat": True, "changes_paged": True, "changes_profile_field": "@profile_id"},
+        {"changes_parameter": None, "lists_paged": True},
+    ],
+)
+def test_other_spellings_of_what_the_reference_leaves_open_give_the_same_rows(
+    account, ometria, load, warehouse, spelling
+):
+    ometria.behaviour = Behaviour(**spelling)
+    load("--tables", REST)
+    assert_all(warehouse, account)
+    change(account)
+    load("--tables", REST)
+    assert_all(warehouse, account)
+
+
+def test_a_consent_that_comes_as_true_or_false_is_kept_as_it_is(account, ometria, load, warehouse):
+    load("--tables", "contacts")
+    ometria.behaviour = Behaviour(optin_is_bool=True)
+    load("--tables", "contacts")
+    wanted = {"EXPLICITLY_OPTEDIN": True, "EXPLICITLY_OPTEDOUT": False}
+    for row in warehouse.rows("contacts"):
+        contact = account.shop.contacts[row["collection"]][row["contact_id"]]
+        assert row["marketing_optin"] is None
+        assert row["marketing_optin__v_bool"] == wanted.get(contact["marketing_optin"])
+
+
+def test_what_collapses_under_other_keys_is_kept(account, ometria, load, warehouse):
+    shop = account.shop
+    load("--tables", REST)
+    contacts = {(row["collection"], row["contact_id"]) for row in warehouse.rows("contacts")}
+    assert {("customers", "0000"), ("newsletter", "0000")} <= contacts
+    list_id, first = next((key, rows[0]["profile_id"]) for key, rows in shop.list_changes.items() if rows)
+    moves = [
+        row["event"]
+        for row in sorted(warehouse.rows("list_changes"), key=lambda row: row["timestamp"])
+        if (row["list_id"], row["profile_id"]) == (list_id, first)
+    ]
+    assert moves == ["list_enter", "list_exit", "list_enter"]
+    errors = [row for row in warehouse.rows("push_errors") if row["request_id"] == "request-0"]
+    assert len(errors) == 3
+    assert len({row["record_id"] for row in errors}) == 1
+    twice = next(order for order in shop.orders.values() if len(order["lineitems"]) == 3)
+    lines = [row for row in warehouse.rows("order_line_items") if row["order_id"] == twice["id"]]
+    assert {row["line_number"] for row in lines} == {1, 2, 3}
+
+
+def test_a_limited_run_replaces_what_it_read_and_removes_nothing_else(account, ometria, load, warehouse):
+    load("--tables", "orders")
+    orders = list(account.shop.orders.values())
+    orders[1]["lineitems"] = []
+    orders[2]["lineitems"][0]["variant_options"] = []
+    orders[3]["lineitems"] = orders[3]["lineitems"][:1]
+    gone = account.shop.orders.pop(orders[4]["id"])
+    pipeline = dlt.attach("ometria_pipeline")
+    source = ometria_source().with_resources("orders")
+    # the rows of a page of orders, of their line items, and of the options of these
+    source.orders.add_limit(3)
+    pipeline.run(source, loader_file_format="parquet")
+    account.shop.orders[gone["id"]] = gone
+    shop_truth.assert_tables(warehouse, account, ["orders", "order_line_items", "order_line_item_options"])
+
+
+def test_a_scan_that_would_empty_a_table_is_refused(account, ometria, run, load, warehouse):
+    load("--tables", MIRRORS)
+    account.shop.contacts.clear()
+    account.shop.orders.clear()
+    result = run("--tables", "contacts,orders,products")
+    assert result.status == 1
+    assert result.out.count("was not loaded") == 2
+    assert warehouse.rows("contacts")
+    assert warehouse.rows("order_line_items")
+
+
+@pytest.mark.parametrize("table", REST.split(","))
+def test_an_endpoint_that_is_not_offered_fails_alone_if_it_was_named(account, ometria, run, load, warehouse, table):
+    load("--tables", REST)
+    paths = {"custom_events": "/custom-events", "data_deletion_requests": "/data-deletion-requests",
+             "push_errors": "/push", "collections": "/contacts", "list_changes": "/lists"}  # fmt: skip
+    ometria.behaviour = Behaviour(forbidden=frozenset({paths.get(table, f"/{table}")}))
+    rows = warehouse.rows(table)
+    result = run("--tables", f"{table},profiles")
+    assert result.status == 1
+    assert f"{table} was not loaded." in result.out
+    assert warehouse.rows(table) == rows
+    assert len(warehouse.rows("profiles")) == len(account.profiles)
+
+
+def test_all_takes_what_the_account_offers(account, ometria, run, load, warehouse):
+    load("--tables", "orders")
+    before = warehouse.rows("orders")
+    ometria.behaviour = Behaviour(forbidden=frozenset({"/orders"}), missing=frozenset({"/custom-events"}))
+    result = load("--tables", "all")
+    for table in ("orders", "custom_events", "email_events", "email_event_files"):
+        assert f"{table} was left out." in result.out
+    assert warehouse.rows("orders") == before
+    assert len(warehouse.rows("products")) == len(account.shop.products)
+    ometria.behaviour = Behaviour()
+    load("--tables", "all")
+    shop_truth.assert_tables(warehouse, account)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_all_fails_where_every_endpoint_refuses_the_key(account, ometria, run, monkeypatch, status):
+    monkeypatch.setenv("SOURCES__OMETRIA__API_KEY", "another-key-1111")
+    ometria.behaviour = Behaviour(refused_status=status)
+    result = run("--tables", "all")
+    assert result.status == 1
+    assert "refuses the API key" in result.out
+
+
+def test_a_table_that_comes_with_another_is_not_named_itself(ometria, run):
+    result = run("--tables", "order_line_items")
+    assert result.status == 2
+    assert "`orders`" in result.err
+
+
+def test_none_of_these_is_read_by_default(account, ometria, load):
+    assert "orders" not in ometria_source().selected_resources
+    load()
+    assert {request.path.split("/")[1] for request in ometria.requests} == {"profiles", "lists", "unsubscribes"}
+
+
+@pytest.mark.parametrize("cap", [10, 250])
+def test_list_changes_that_look_cut_are_refused(account, ometria, run, cap):
+    list_id = next(key for key, rows in account.shop.list_changes.items() if rows)
+    person = list(account.profiles)[0]
+    for minute in range(300):
+        account.shop.change_list(list_id, person, "list_enter", account.now - timedelta(minutes=minute))
+    ometria.behaviour = Behaviour(changes_cap=cap)
+    result = run("--tables", "list_changes")
+    assert result.status == 1
+    assert "looks cut" in result.out
+
+
+def test_changes_without_a_profile_are_refused_with_the_names_of_their_fields(account, ometria, run):
+    ometria.behaviour = Behaviour(changes_profile_field="person")
+    result = run("--tables", "list_changes")
+    assert result.status == 1
+    assert "`email`, `event`, `person`, `timestamp`" in result.out
+
+
+def test_errors_that_may_have_been_missed_are_told_of(account, ometria, load):
+    for number in range(120):
+        account.shop.fail_push(number, account.now)
+    assert "push_errors: all" not in load("--tables", "push_errors").out
+    for number in range(120):
+        account.shop.fail_push(number, account.now)
+    assert "push_errors: all 100 errors are new" in load("--tables", "push_errors").out
+    account.shop.fail_push(1, account.now)
+    assert "push_errors: all" not in load("--tables", "push_errors").out
+
+
+def test_a_full_refresh_and_a_drop_leave_no_child_behind(account, ometria, load, warehouse):
+    load("--tables", "orders,products")
+    account.shop.orders.clear()
+    load("--tables", "orders", "--full-refresh")
+    for table in ("orders", "order_line_items", "order_line_item_options"):
+        assert not warehouse.rows(table) if table in warehouse.tables() else True
+    assert len(warehouse.rows("product_listings")) == len(shop_truth.expected(account)["product_listings"])
