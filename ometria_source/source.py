@@ -1,12 +1,12 @@
 """The source: settings in, resources out. It does no I/O: an orchestrator calls it at import time."""
 
 # no `from __future__ import annotations`: dlt reads this signature to find the settings and their types
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any, cast
 
 import dlt
-from dlt.common.schema.typing import TTableFormat
+from dlt.common.schema.typing import TSchemaContractDict, TTableFormat
 from dlt.common.time import ensure_pendulum_datetime
 from dlt.common.typing import TAnyDateTime
 from dlt.extract import DltResource
@@ -190,7 +190,6 @@ def ometria_source(
     declared = _declared_columns(email_events_columns or {}, event_privacy)
     if not pii_salt:
         _check_key(email_events_key or (), event_privacy)
-    contract = read_contract(schema_contract)
     spread = spread_columns(spread_properties or ())
     account = Account(base_url, api_key, requests_per_second, patience_minutes)
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
@@ -242,12 +241,16 @@ def ometria_source(
         list_changes_resource(account, personal.of("list_changes")),
         push_errors_resource(account, personal.of("push_errors")),
     )
+    _apply_contract(resources, read_contract(schema_contract))
+    return resources
+
+
+def _apply_contract(resources: Iterable[DltResource], contract: TSchemaContractDict) -> None:
     for resource in resources:
         hint = contract if resource.name in LOGS else keeping_rows(contract)
         resource.apply_hints(schema_contract=hint)
         for table in NESTED.get(resource.name, ()):
             resource.apply_hints(table_name=table, schema_contract=hint, create_table_variant=True)
-    return resources
 
 
 def _instant(setting: str, value: TAnyDateTime | None) -> datetime | None:

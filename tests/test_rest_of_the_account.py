@@ -11,6 +11,7 @@ import shop_truth
 from ometria_source import ometria_source
 from ometria_source.api import client
 from ometria_source.simulator import Behaviour
+from ometria_source.tables.catalogue import DOCUMENTED
 
 MIRRORS = "collections,contacts,orders,products,custom_events,data_deletion_requests"
 REST = f"{MIRRORS},list_changes,push_errors"
@@ -57,6 +58,13 @@ def test_every_cell_equals_the_account_and_a_second_run_changes_nothing(account,
     assert_all(warehouse, account)
     load("--tables", REST)
     assert_all(warehouse, account)
+
+
+def test_each_table_has_its_own_columns_and_no_other(account, ometria, load, warehouse):
+    load("--tables", REST)
+    for table in (*shop_truth.KEYS, "list_changes", "push_errors"):
+        columns = {name for name in warehouse.rows(table)[0] if not name.startswith("_dlt")}
+        assert columns == set(DOCUMENTED[table]), table
 
 
 def test_changes_and_what_is_gone_show_in_the_next_run(account, ometria, load, warehouse):

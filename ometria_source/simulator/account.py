@@ -143,7 +143,7 @@ class SimulatedAccount:
             self.profiles.put({**self.profiles.stored(profile_id), **fields}, self._epoch())
 
     def erase_profile(self, profile_id: str) -> None:
-        """Erase a person: gone from the profiles, the contacts and every list. Unsubscribes and events stay: they are logs."""
+        """Erase a person: gone from profiles, contacts and lists. Unsubscribes and events stay: they are logs."""
         with self.lock:
             if profile_id not in self.profiles:
                 raise KeyError(profile_id)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ometria_source.simulator.account import SimulatedAccount
 from ometria_source.simulator.behaviour import Behaviour
@@ -47,39 +47,40 @@ def answer(account: SimulatedAccount, behaviour: Behaviour, path: str, query: Ma
         query: Decoded.
     """
     api = _Api(account, behaviour, query)
-    parts = path.strip("/").split("/")
     try:
         if any(path.startswith(prefix) for prefix in behaviour.forbidden):
             raise RefusalError(403, "This key may not access this resource")
         if any(path.startswith(prefix) for prefix in behaviour.missing):
             raise RefusalError(404, "Not found")
-        if parts == ["profiles"]:
-            return _array(api.profiles())
-        if parts == ["lists"]:
-            return _array(api.lists())
-        if parts == ["unsubscribes"]:
-            return _array(api.unsubscribes())
-        if len(parts) == 2 and parts[0] == "profiles" and parts[1] in account.profiles:
-            return Answer(200, api.profile_rows([parts[1]])[0])
-        if len(parts) > 1 and parts[0] == "lists" and parts[1] in account.lists:
-            if len(parts) == 2:
-                return Answer(200, encode(account.list_answer(parts[1])))
-            if len(parts) == 3 and parts[2] == behaviour.members_path:
-                return _array(api.members(parts[1]))
-        if (found := _records(account, behaviour, parts, query)) is not None:
-            rows, is_paged = found
-            return _array([encode(row) for row in api.page(rows, paged=is_paged)])
+        found = _find(api, path.strip("/").split("/"))
     except RefusalError as refusal:
         return refusal.answer
-    return RefusalError(404, "Not found").answer
+    return found or RefusalError(404, "Not found").answer
 
 
-def _records(
-    account: SimulatedAccount, behaviour: Behaviour, parts: Sequence[str], query: Mapping[str, str]
-) -> tuple[list[dict[str, Any]], bool] | None:
-    if parts[0] == "lists" and (len(parts) < 2 or parts[1] not in account.lists):
+def _find(api: _Api, parts: list[str]) -> Answer | None:
+    """What a path answers; None: there is no such path."""
+    account, behaviour = api.account, api.behaviour
+    match parts:
+        case ["profiles"]:
+            return _array(api.profiles())
+        case ["profiles", key] if key in account.profiles:
+            return Answer(200, api.profile_rows([key])[0])
+        case ["lists"]:
+            return _array(api.lists())
+        case ["lists", key] if key in account.lists:
+            return Answer(200, encode(account.list_answer(key)))
+        case ["lists", key, last] if key in account.lists and last == behaviour.members_path:
+            return _array(api.members(key))
+        case ["lists", key, *_] if key not in account.lists:
+            return None
+        case ["unsubscribes"]:
+            return _array(api.unsubscribes())
+    records = answers(account.shop, behaviour, parts, api.query)
+    if records is None:
         return None
-    return answers(account.shop, behaviour, parts, query)
+    rows, is_paged = records
+    return _array([encode(row) for row in api.page(rows, paged=is_paged)])
 
 
 def _array(rows: Sequence[bytes]) -> Answer:

@@ -7,7 +7,7 @@ reference is unsure.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from copy import deepcopy
 from datetime import datetime, timedelta
 from typing import Any
@@ -81,6 +81,10 @@ class Shop:
         self.deletion_requests: dict[str, Record] = {}
         self._now = now
         everyone = list(people)
+        self._invent_records(everyone)
+        self._invent_logs(lists)
+
+    def _invent_records(self, everyone: list[Mapping[str, Any]]) -> None:
         for number, person in enumerate(everyone):
             self._invent_contacts(number, person)
         for number in range(max(24, len(everyone) // 20)):
@@ -89,17 +93,19 @@ class Shop:
             self._invent_order(number, everyone)
         for number, person in enumerate(everyone[:25]):
             self._invent_custom_event(number, person)
+
+    def _invent_logs(self, lists: Mapping[str, list[str]]) -> None:
         for list_id, members in lists.items():
             self.list_changes[list_id] = []
             for place, profile_id in enumerate(members[:15]):
-                self.change_list(list_id, profile_id, "list_enter", now - timedelta(days=9, minutes=place))
+                self.change_list(list_id, profile_id, "list_enter", self._now - timedelta(days=9, minutes=place))
             for days, event in ((7, "list_exit"), (5, "list_enter")):
                 for profile_id in members[:1]:
-                    self.change_list(list_id, profile_id, event, now - timedelta(days=days))
+                    self.change_list(list_id, profile_id, event, self._now - timedelta(days=days))
         for number in range(12):
-            self.fail_push(number % 5, at=now - timedelta(hours=12 - number))
+            self.fail_push(number % 5, at=self._now - timedelta(hours=12 - number))
         for number in range(5):
-            self.request_deletion(f"{number:032x}", at=now - timedelta(days=20 - number))
+            self.request_deletion(f"{number:032x}", at=self._now - timedelta(days=20 - number))
         for request in list(self.deletion_requests)[:4]:
             self.complete_deletion(request)
 
@@ -301,13 +307,3 @@ class Shop:
         self.deletion_requests[request_id].update(
             summary="2 records, 7 events processed", timestamp_completed=spaced(self._now)
         )
-
-    def change(self, kind: str, identifier: str, change: Callable[[Record], object]) -> None:
-        """Change one product, order or custom event in place.
-
-        Args:
-            kind: The attribute that holds it.
-            identifier: Its id.
-            change: Is given the record.
-        """
-        change(getattr(self, kind)[identifier])

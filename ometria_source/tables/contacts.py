@@ -1,13 +1,14 @@
 """`contacts`: source listings of people, of which a profile has one or more.
 
 An id is unique within its collection only (Ometria docs: Contact API). Certainty: path and paging are seen in a public
-client, and so are the fields unless they name another source; that some clients and Fivetran's schema put no `@`, one or
-a `_` before the metadata is why all three are read. Nothing that would tell changes is documented: every run reads all.
+client, and so are the fields that name no other source. Metadata may begin with `@`, `_` or neither: all are read.
+Nothing that would tell changes is documented: every run reads all contacts.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from urllib.parse import quote
 
 from dlt.common.schema.typing import TTableSchemaColumns
@@ -107,14 +108,12 @@ def _pages(client: OmetriaClient) -> Iterator[list[JsonObject]]:
     if not all(names):
         raise UnexpectedAnswerError(PATH, "a collection without a name")
     for name in names:
-        try:
+        # gone since the collections were read, its contacts are gone too
+        with suppress(NotFoundError):
             for page in scan(client, f"{PATH}/{quote(name, safe='')}"):
-                # of the collection that was asked for, whatever a contact says
-                yield [{**_without_collection(contact), "collection": name} for contact in page]
-        except NotFoundError:
-            # it is gone since the collections were read, and its contacts with it
-            continue
+                yield [_of(name, contact) for contact in page]
 
 
-def _without_collection(contact: JsonObject) -> JsonObject:
-    return {name: value for name, value in contact.items() if name != "@collection"}
+def _of(collection: str, contact: JsonObject) -> JsonObject:
+    """A contact of the collection that was asked for, whatever it says itself."""
+    return {**{name: value for name, value in contact.items() if name != "@collection"}, "collection": collection}

@@ -1,9 +1,9 @@
 """`list_changes`: who entered a list, or left it, and when.
 
 Dynamic lists move when Ometria refreshes them. Certainty: that the changes of a list since a date can be read is
-documented (Ometria docs: Lists API); the name of the parameter (`since`, as unsubscribes have it), whether it is needed,
-whether the answer is paged, and the fields are not. The fields are from Fivetran's schema, which has one row for each
-list and profile; here each change is a row.
+documented (Ometria docs: Lists API). What is not: the parameter's name (`since`, as unsubscribes have it), whether it
+is needed, whether the answer is paged, and the fields. These are from Fivetran's schema, which has one row for a list
+and a profile; here each change is a row.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SINCE = "since"
 FIRST_CHANGE = datetime(2013, 1, 1, tzinfo=timezone.utc)
 
 # A list is refreshed within a day (Ometria docs: saved segments); twice that, to be sure.
-LAG = timedelta(days=2)
+LAG_SECONDS = timedelta(days=2).total_seconds()
 
 KEY_FIELDS = ("list_id", "profile_id", "event", "timestamp")
 
@@ -96,7 +96,7 @@ def list_changes_resource(account: Account, privacy: TablePrivacy) -> DltResourc
         cursor: dlt.sources.incremental[datetime] = dlt.sources.incremental(
             "_cursor",
             initial_value=FIRST_CHANGE,
-            lag=LAG.total_seconds(),
+            lag=LAG_SECONDS,
             primary_key=(),
             on_cursor_value_missing="include",
         ),

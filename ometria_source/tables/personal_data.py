@@ -36,11 +36,7 @@ STRICT_DOCUMENTED: Mapping[str, Mapping[str, str]] = {
     "orders": {
         "customer__email": HASH,
         **dict.fromkeys(("customer__firstname", "customer__lastname", "ip_address", "properties"), DROP),
-        **{
-            f"{kind}_address__{part}": DROP
-            for kind in ("shipping", "billing")
-            for part in ("city", "state", "postcode")
-        },
+        **{name: DROP for name in DOCUMENTED["orders"] if "_address__" in name and not name.endswith("country_code")},
     },
     "order_line_items": {"properties": DROP},
     "custom_events": {"identity_email": HASH, "properties": DROP},

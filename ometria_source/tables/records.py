@@ -117,15 +117,8 @@ def mirror(
             if merged:
                 yield from rows.markers()
 
-    resource: DltResource = dlt.resource(
-        records,
-        name=table.name,
-        primary_key=list(table.key),
-        write_disposition=snapshot_merge(*table.key),
-        columns=policies[table.name].columns(),
-        references=table.references,
-        selected=False,
-    )
+    resource: DltResource = dlt.resource(records, name=table.name, selected=False)
+    # the children first: what a resource has by then, they would inherit
     for child in list(table.family())[1:]:
         resource.apply_hints(
             table_name=child.name,
@@ -135,6 +128,12 @@ def mirror(
             references=child.references,
             create_table_variant=True,
         )
+    resource.apply_hints(
+        primary_key=list(table.key),
+        write_disposition=snapshot_merge(*table.key),
+        columns=policies[table.name].columns(),
+        references=table.references,
+    )
     return resource
 
 
