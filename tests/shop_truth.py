@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from conftest import Warehouse
@@ -135,3 +135,27 @@ def assert_push_errors(warehouse: Warehouse, account: SimulatedAccount) -> None:
         for row in warehouse.rows("push_errors")
     ]
     assert sorted(found) == sorted(wanted)
+
+
+def change(account: SimulatedAccount) -> None:
+    """Something is added, changed and removed in each collection, and each log grows."""
+    shop, people = account.shop, account.profiles
+    account.advance(timedelta(minutes=5))
+    account.erase_profile(list(people)[0])
+    shop.add_contact("newsletter", "new", people[list(people)[3]])
+    del shop.contacts["in store/till 2"]
+    orders = list(shop.orders.values())
+    with_items = [order for order in orders if len(order["lineitems"]) == 3]
+    with_items[0].update(status="refunded", total_refunded=4.5, lineitems=with_items[0]["lineitems"][1:])
+    with_items[1]["lineitems"] = []
+    with_items[2]["lineitems"][0]["variant_options"] = []
+    del shop.orders[orders[0]["id"]]
+    products = list(shop.products.values())
+    products[4]["price"] = 99.5
+    products[5]["listings"] = products[5]["listings"][:1]
+    products[6]["attributes"] = []
+    del shop.products[products[8]["id"]]
+    del shop.custom_events["event 3"]
+    shop.complete_deletion(shop.request_deletion("ab" * 16, account.now))
+    shop.change_list(next(iter(account.lists)), list(people)[1], "list_exit", account.now)
+    shop.fail_push(1, account.now)

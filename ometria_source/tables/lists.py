@@ -55,6 +55,7 @@ COLUMNS: TTableSchemaColumns = {
         "description": "When Ometria last worked out who is in it, which it does every few hours to once a day.",
     },
     "timestamp_stats_updated": {"data_type": "timestamp", "description": "When orders and revenue were last updated."},
+    "public_id": {"data_type": "text", "description": "Not documented by Ometria; known from Fivetran's schema."},
 }
 
 

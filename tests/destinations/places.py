@@ -11,9 +11,11 @@ from typing import Any
 import dlt
 import pyarrow as pa
 from dlt.common.libs.pyarrow import get_column_type_from_py_arrow
+from dlt.extract.items import TableNameMeta
 
 from ometria_source import ometria_source
 from ometria_source.runner.options import PIPELINE_NAME, TABLES
+from ometria_source.tables.catalogue import PARENTS
 from ometria_source.tables.strategies import strategy_at
 
 
@@ -89,7 +91,9 @@ def merge_strategies(
 
 def declared_types(table: str) -> dict[str, str]:
     """The declared type of each documented column."""
-    columns = ometria_source().resources[table].compute_table_schema()["columns"]
+    parent = PARENTS.get(table, table)
+    meta = TableNameMeta(table) if parent != table else None
+    columns = ometria_source().resources[parent].compute_table_schema(meta=meta)["columns"]
     return {name: str(column["data_type"]) for name, column in columns.items() if "data_type" in column}
 
 

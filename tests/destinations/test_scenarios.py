@@ -14,10 +14,12 @@ import sys
 from datetime import timedelta
 
 import pytest
+import shop_truth
 import truth
 from machine import KILLED_PROGRAM, PROGRAM
 
 from destinations.places import declared_types
+from ometria_source.api import client
 
 pytestmark = pytest.mark.slow
 
@@ -201,6 +203,21 @@ def test_past(account, ometria, export, place, load_there, monkeypatch):
     there = {(identifier, member) for identifier, members in account.members.items() for member in members}
     assert {pair for pair, deleted_at in pairs.items() if deleted_at is None} == there
     assert pairs[(lists[0], leaver)] >= account.now - timedelta(hours=1)
+
+
+@pytest.mark.parametrize("place", ["duckdb", "postgres", "sqlalchemy", "snowflake", "live_snowflake"], indirect=True)
+def test_rest(account, ometria, place, load_there, monkeypatch):
+    """The tables beside the first five, and those that come with them."""
+    monkeypatch.setattr(client, "ENDPOINT_LIMITS", {})
+    tables = "collections,contacts,orders,products,custom_events,data_deletion_requests,list_changes,push_errors"
+    for _ in range(2):
+        load_there("--tables", tables)
+        shop_truth.assert_tables(place, account)
+        shop_truth.assert_list_changes(place, account)
+    shop_truth.change(account)
+    load_there("--tables", tables)
+    shop_truth.assert_tables(place, account)
+    shop_truth.assert_list_changes(place, account)
 
 
 def without_dlts(row: dict[str, object]) -> dict[str, object]:
