@@ -59,7 +59,7 @@ def expected(account: SimulatedAccount) -> dict[str, list[dict[str, Any]]]:
         "order_line_item_options": [
             {"order_id": order["id"], "line_number": number, "option_number": place, **option}
             for order, number, item in items
-            for place, option in enumerate(item["variant_options"], 1)
+            for place, option in enumerate(item.get("variant_options", []), 1)
         ],
         "products": [_named(_flat(row, ["attributes", "listings"]), id="product_id") for row in products],
         "product_listings": [{"product_id": row["id"], **listing} for row in products for listing in row["listings"]],

@@ -122,7 +122,7 @@ def test_an_address_within_a_text_is_hashed_alone():
 @given(st.lists(json_values.filter(lambda value: isinstance(value, dict | list)), min_size=1, max_size=5))
 def test_json_of_a_row_and_of_a_column_come_out_the_same(values):
     rules = parse_rules("hash_columns", ["email_events.o__a"], ("email_events",), str)
-    policy = TablePrivacy("email_events", rules=rules, salt=SALT)
+    policy = TablePrivacy("email_events", "email_events", rules=rules, salt=SALT)
     field = pa.field("o", pa.string(), metadata=JSON_FIELD)
     table = pa.Table.from_arrays([pa.array([json_text(value) for value in values])], schema=pa.schema([field]))
     column = ArrowPrivacy(policy, str).protect(table).column("o").to_pylist()

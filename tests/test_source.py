@@ -14,6 +14,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 import ometria_source as package
 from ometria_source import InvalidSettingError, MissingSettingError, ometria_source
 from ometria_source.simulator import Behaviour
+from ometria_source.tables.catalogue import DOCUMENTED
 
 
 @pytest.fixture
@@ -32,6 +33,20 @@ def test_the_public_names_are_exactly_all():
     assert sorted(public) == sorted(package.__all__)
 
 
+# Not selected by default.
+ON_DEMAND = {
+    "email_event_files",
+    "collections",
+    "contacts",
+    "orders",
+    "products",
+    "custom_events",
+    "data_deletion_requests",
+    "list_changes",
+    "push_errors",
+}
+
+
 def test_the_source_touches_neither_network_nor_files(workspace, monkeypatch):
     def no_network(*_: object) -> None:
         raise AssertionError("the network was touched")
@@ -45,9 +60,9 @@ def test_the_source_touches_neither_network_nor_files(workspace, monkeypatch):
         "member_lists",
         "unsubscribes",
         "email_events",
-        "email_event_files",
+        *ON_DEMAND,
     }
-    assert set(source.selected_resources) == set(source.resources) - {"email_event_files"}
+    assert set(source.selected_resources) == set(source.resources) - ON_DEMAND
     assert not list(workspace.iterdir())
 
 
@@ -71,6 +86,14 @@ def test_every_table_merges_on_its_key():
         "unsubscribes": ["unsubscribe_id"],
         "email_events": ["event_key"],
         "email_event_files": ["file_path"],
+        "collections": ["collection"],
+        "contacts": ["collection", "contact_id"],
+        "orders": ["order_id"],
+        "products": ["product_id"],
+        "custom_events": ["custom_event_id"],
+        "data_deletion_requests": ["request_id"],
+        "list_changes": ["list_change_id"],
+        "push_errors": ["push_error_id"],
     }
     assert {name for name, table in tables.items() if table["write_disposition"] == "merge"} == set(tables) - {
         "email_event_files"
@@ -78,9 +101,10 @@ def test_every_table_merges_on_its_key():
 
 
 def test_every_column_is_described():
-    for name, resource in ometria_source().resources.items():
-        for column, hints in resource.compute_table_schema()["columns"].items():
-            assert name == "email_event_files" or hints.get("description"), f"{name}.{column}"
+    for table, columns in DOCUMENTED.items():
+        for column, hints in columns.items():
+            assert hints.get("description"), f"{table}.{column}"
+            assert hints.get("data_type"), f"{table}.{column}"
 
 
 def test_a_bad_setting_is_an_error_at_the_call():

@@ -39,6 +39,7 @@ class TablePrivacy:
 
     Attributes:
         table: Its name.
+        loaded_with: The table that it is selected by: itself, or the one that it comes with.
         rules: The user's for this table, those for `*` included.
         preset: For the columns that no rule names; None: they are kept as they are.
         documented: The columns that the table always has.
@@ -47,6 +48,7 @@ class TablePrivacy:
     """
 
     table: str
+    loaded_with: str
     rules: tuple[Rule, ...] = ()
     preset: Preset | None = None
     documented: TTableSchemaColumns = field(default_factory=dict)

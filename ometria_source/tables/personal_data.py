@@ -59,6 +59,9 @@ UNTOUCHABLE: Mapping[str, frozenset[str]] = {
     "push_errors": frozenset({"push_error_id"}),
     event_rows.TABLE: frozenset(event_rows.COLUMNS),
 }
+# The tables whose keys a rule for all tables may mean.
+PEOPLE = ("profiles", "lists", "member_lists", "unsubscribes", event_rows.TABLE)
+
 # A key can be hashed, the same in every table, but not left out.
 KEYS: Mapping[str, frozenset[str]] = {
     "profiles": frozenset({"profile_id"}),
@@ -66,7 +69,7 @@ KEYS: Mapping[str, frozenset[str]] = {
     **{
         name: frozenset(column for column, hints in columns.items() if hints.get("nullable") is False)
         for name, columns in DOCUMENTED.items()
-        if name not in ("profiles", "lists", "member_lists", "unsubscribes", event_rows.TABLE)
+        if name not in PEOPLE
     },
 }
 

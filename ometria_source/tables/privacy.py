@@ -9,8 +9,8 @@ from dlt.common.normalizers.naming.snake_case import NamingConvention
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.privacy.rules import ANY_TABLE, DROP, Rule, parse_rules
-from ometria_source.tables.catalogue import DOCUMENTED
-from ometria_source.tables.personal_data import EMAIL_COLUMNS, KEYS, UNTOUCHABLE, strict
+from ometria_source.tables.catalogue import DOCUMENTED, PARENTS
+from ometria_source.tables.personal_data import EMAIL_COLUMNS, KEYS, PEOPLE, UNTOUCHABLE, strict
 from ometria_source.tables.privacy_state import no_such_column
 
 STRICT = "strict"
@@ -56,7 +56,8 @@ class Privacy:
         """What becomes of the columns of a table."""
         return TablePrivacy(
             table=table,
-            rules=tuple(rule for rule in self.rules if rule.table in (table, ANY_TABLE)),
+            loaded_with=PARENTS.get(table, table),
+            rules=tuple(rule for rule in self.rules if rule.table == table or _holds_in(rule, table)),
             preset=strict(table) if self._preset else None,
             documented=DOCUMENTED[table],
             email_columns=EMAIL_COLUMNS,
@@ -78,8 +79,13 @@ class Privacy:
                 raise no_such_column(rule)
 
 
+def _holds_in(rule: Rule, table: str) -> bool:
+    """Whether a rule for all tables speaks of a table: a key is left out of none."""
+    return rule.table == ANY_TABLE and not (rule.action == DROP and rule.column in KEYS.get(table, ()))
+
+
 def _refuse_untouchable(rule: Rule) -> None:
-    for table in DOCUMENTED if rule.table == ANY_TABLE else (rule.table,):
+    for table in PEOPLE if rule.table == ANY_TABLE else (rule.table,):
         if rule.column in UNTOUCHABLE.get(table, ()):
             raise InvalidSettingError(
                 rule.setting, f"names `{rule.name}`, which `{table}` needs as it is. Leave it out."

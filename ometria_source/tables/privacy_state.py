@@ -112,7 +112,7 @@ def check_sign(policy: TablePrivacy, stored: TTableSchema | None, state: Mapping
         raise InvalidSettingError(
             "hash_columns, drop_columns, pii_salt or privacy",
             f"is not what it was when `{policy.table}` was loaded, and rows of both would be mixed. Nothing was read. "
-            f"Set it back, or load the table anew with `--full-refresh --tables {policy.table}`.",
+            f"Set it back, or load the table anew with `--full-refresh --tables {policy.loaded_with}`.",
         )
 
 

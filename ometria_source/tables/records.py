@@ -206,7 +206,7 @@ class RecordRows:
         """Take in a record; its key, as the API gave it."""
         if self._table.prepare:
             record = self._table.prepare(record)
-        nested = {name: record[name] for name in self._children if _is_nested(record.get(name))}
+        nested = {name: record[name] for name in self._children.keys() & record.keys() if _is_nested(record[name])}
         rest = {name: value for name, value in record.items() if name not in nested}
         row = {**self._mapper.row(flat(rest, self._objects, MARKS)), **parent}
         key = {name: self._key_value(name, row.get(name)) for name in self._table.key}

@@ -57,7 +57,7 @@ def test_one_profile_and_one_list_are_answered_as_objects(account, ometria):
     assert ask(ometria, "/lists/007").json() == account.lists["007"]
 
 
-@pytest.mark.parametrize("path", ["/profiles/0000-000000-000000", "/lists/0", "/lists/007/friends", "/", "/contacts"])
+@pytest.mark.parametrize("path", ["/profiles/0000-000000-000000", "/lists/0", "/lists/007/friends", "/", "/campaigns"])
 def test_what_is_not_there_is_not_found(ometria, path):
     assert ask(ometria, path).status_code == (404 if path != "/" else ask(ometria, "/").status_code)
 
