@@ -139,11 +139,11 @@ def ometria_source(
         drop_columns: Columns that are left out, such as ["profiles.properties__notes"].
         pii_salt: The secret that makes the hashes; needed to hash.
         privacy: "strict": hash or drop every column that is personal.
-        table_format: "delta" or "iceberg": what `unsubscribes` and `email_events` are at a destination of files, which
-            can merge no other kind, nor the other tables at all.
+        table_format: "delta" or "iceberg": what the logs (`unsubscribes`, `email_events`, `list_changes` and
+            `push_errors`) are at a destination of files, which can merge no other kind, nor the other tables at all.
         schema_contract: What a run does that would add columns to a table, or variant columns for values of another
             type: "evolve": adds them; "freeze": fails, and loads nothing of any table; "discard_value": leaves out
-            these values; "discard_row": in the two logs, the rows that have them, elsewhere the values. Or such words
+            these values; "discard_row": in the logs, the rows that have them, elsewhere the values. Or such words
             by "columns" and "data_type". A table's first load takes the columns that it finds. ("tables" is accepted
             as a word of dlt's: those of this source are always let in.)
         spread_properties: Keys of `profiles.properties` that also become columns: "loyalty_tier" becomes
@@ -203,12 +203,8 @@ def ometria_source(
         declared,
     )
     shared_scan = SharedProfileScan(person_of(personal.of("member_lists")))
-    unsubscribes = unsubscribes_resource(account, start, end, personal.of("unsubscribes"))
     email_events = email_events_resource(export, start, end, file_lag_days, event_privacy, personal.check_everywhere)
     email_events.selected = bool(bucket_url)
-    if table_format is not None:
-        for log in (unsubscribes, email_events):
-            log.apply_hints(table_format=cast(TTableFormat, table_format))
     profiles, lists = personal.of("profiles"), personal.of("lists")
     member_lists = personal.of("member_lists")
     with_history, soft_deletes = history or (), deletes == "soft"
@@ -234,19 +230,23 @@ def ometria_source(
             member_lists.columns(),
             soft_deletes=soft_deletes,
         ),
-        unsubscribes,
+        unsubscribes_resource(account, start, end, personal.of("unsubscribes")),
         email_events,
         email_event_files_resource(export),
         *(make(account, allow_deletes, personal.of) for make in MIRRORS),
         list_changes_resource(account, personal.of("list_changes")),
         push_errors_resource(account, personal.of("push_errors")),
     )
-    _apply_contract(resources, read_contract(schema_contract))
+    _apply_to_all(resources, read_contract(schema_contract), cast(TTableFormat | None, table_format))
     return resources
 
 
-def _apply_contract(resources: Iterable[DltResource], contract: TSchemaContractDict) -> None:
+def _apply_to_all(
+    resources: Iterable[DltResource], contract: TSchemaContractDict, table_format: TTableFormat | None
+) -> None:
     for resource in resources:
+        if table_format is not None and resource.name in LOGS:
+            resource.apply_hints(table_format=table_format)
         hint = contract if resource.name in LOGS else keeping_rows(contract)
         resource.apply_hints(schema_contract=hint)
         for table in NESTED.get(resource.name, ()):

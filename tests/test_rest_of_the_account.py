@@ -252,3 +252,19 @@ def test_rows_of_two_privacy_settings_are_not_mixed_in_a_table_that_comes_with_a
     assert "`order_line_items`" in result.err
     load("--tables", "orders", "--full-refresh")
     load("--tables", "orders")
+
+
+def test_changes_of_the_fields_of_a_nested_table_are_named(account, ometria, load, warehouse):
+    load("--tables", "orders")
+    items = [item for order in account.shop.orders.values() for item in order["lineitems"]]
+    items[0]["colour"] = "red"
+    items[1]["quantity"] = "many"
+    for item in items:
+        item.pop("is_on_sale")
+    out = load("--tables", "orders").out
+    assert "orders: new columns: order_line_items.colour\n" in out
+    assert "`order_line_items.quantity` now also comes as text: see `order_line_items.quantity__v_text`" in out
+    assert "order_line_items: not in any row of this run: is_on_sale" in out
+    rows = warehouse.rows("order_line_items")
+    assert [row["colour"] for row in rows if row["colour"]] == ["red"]
+    assert [row["quantity__v_text"] for row in rows if row["quantity__v_text"]] == ["many"]

@@ -53,7 +53,7 @@ class Options:
         end_date: End of the window, as typed; makes the run a backfill.
         full_refresh: Read the tables anew and replace them.
         append: Do not merge: add rows to what is there.
-        table_format: What the two logs are at a destination of files, as typed.
+        table_format: What the logs are at a destination of files, as typed.
         demo: Run against a simulated account.
         describe: Describe the export, and load nothing.
         verbose: Log more, and show tracebacks.
@@ -96,7 +96,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--end-date", metavar="DATE", help="end of a backfill, not included (UTC)")
     parser.add_argument("--full-refresh", action="store_true", help="read the selected tables anew and replace them")
     parser.add_argument("--append", action="store_true", help="do not merge; rows that are read again are doubled")
-    parser.add_argument("--table-format", metavar="NAME", help=f"of the two logs, in files: {', '.join(TABLE_FORMATS)}")
+    parser.add_argument("--table-format", metavar="NAME", help=f"of the logs, in files: {', '.join(TABLE_FORMATS)}")
     parser.add_argument("--demo", action="store_true", help="show it on a simulated account; needs no credentials")
     parser.add_argument("--describe", action="store_true", help="describe the export's newest files; loads nothing")
     parser.add_argument("--verbose", action="store_true", help="log more, and show tracebacks")

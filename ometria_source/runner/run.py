@@ -99,7 +99,8 @@ def run_tables(
         for table in report.tables:
             table.rows = _count(pipeline, table.name)
             table.nested = {name: _count(pipeline, name) for name in NESTED.get(table.name, ()) if not table.left_out}
-            _note_changes(table, known.get(table.name, {}), columns.get(table.name, {}))
+            for name in (table.name, *table.nested):
+                _note_changes(table, name, known.get(name, {}), columns.get(name, {}))
     except ConfigurationError:
         # nothing was read
         raise
@@ -251,13 +252,14 @@ def _columns(pipeline: dlt.Pipeline) -> dict[str, TTableSchemaColumns]:
     return {name: schema.get_table_columns(name) for name in schema.tables}
 
 
-def _note_changes(table: TableReport, before: TTableSchemaColumns, after: TTableSchemaColumns) -> None:
-    """Note the columns that the run added."""
-    for name in sorted(after.keys() - before.keys()):
-        if after[name].get("variant"):
-            table.variants[name] = str(after[name]["data_type"])
+def _note_changes(table: TableReport, name: str, before: TTableSchemaColumns, after: TTableSchemaColumns) -> None:
+    """Note the columns that the run added to a table, or to one that comes with it."""
+    within = "" if name == table.name else f"{name}."
+    for column in sorted(after.keys() - before.keys()):
+        if after[column].get("variant"):
+            table.variants[f"{within}{column}"] = str(after[column]["data_type"])
         elif before:
-            table.new_columns.append(name)
+            table.new_columns.append(f"{within}{column}")
 
 
 def _count(pipeline: dlt.Pipeline, name: str) -> int | None:
