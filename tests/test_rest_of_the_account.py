@@ -268,3 +268,27 @@ def test_changes_of_the_fields_of_a_nested_table_are_named(account, ometria, loa
     rows = warehouse.rows("order_line_items")
     assert [row["colour"] for row in rows if row["colour"]] == ["red"]
     assert [row["quantity__v_text"] for row in rows if row["quantity__v_text"]] == ["many"]
+
+
+def test_errors_that_differ_in_what_is_hidden_stay_two(account, ometria, load, warehouse, monkeypatch):
+    monkeypatch.setenv("SOURCES__OMETRIA__PRIVACY", "strict")
+    monkeypatch.setenv("SOURCES__OMETRIA__PII_SALT", "an invented salt")
+    account.shop.push_errors.clear()
+    for _ in range(2):
+        account.shop.fail_push(1, account.now)
+    load("--tables", "push_errors")
+    rows = warehouse.rows("push_errors")
+    assert len(rows) == 2
+    assert {row["message__error_message"] for row in rows} == {None}
+
+
+def test_a_limited_run_that_only_adds_rows_loads_no_marker(account, ometria, load, warehouse):
+    source = ometria_source().with_resources("orders")
+    source.orders.apply_hints(write_disposition="append")
+    for table in ("order_line_items", "order_line_item_options"):
+        source.orders.apply_hints(table_name=table, write_disposition="append", create_table_variant=True)
+    source.orders.add_limit(3)
+    load("--tables", "lists")
+    dlt.attach("ometria_pipeline").run(source, loader_file_format="parquet")
+    for table in ("orders", "order_line_items", "order_line_item_options"):
+        assert not [row for row in warehouse.rows(table) if row["order_id"].startswith("*")]

@@ -93,10 +93,10 @@ def push_errors_resource(account: Account, privacy: TablePrivacy) -> DltResource
         client = account.client("push_errors")
         state = dlt.current.resource_state()
         mapper = RowMapper("push_errors", COLUMNS, {}, derived=("push_error_id",), marks=MARKS)
-        protect, variants = RowPrivacy(privacy).row, Variants("push_errors")
+        protection, variants = RowPrivacy(privacy), Variants("push_errors")
         with counting(client) as metrics:
             found = client.get(PATH, {})
-            made = [_with_id(protect(mapper.row(flat(_wrapped(error), ("message",), MARKS)))) for error in found]
+            made = [_with_id(mapper.row(flat(_wrapped(error), ("message",), MARKS)), protection) for error in found]
             # the same error may come twice; dlt would load it once, but not under every strategy
             rows = list({row["push_error_id"]: row for row in made}.values())
             metrics[ROWS_READ] = len(rows)
@@ -123,8 +123,11 @@ def _wrapped(error: JsonObject) -> JsonObject:
     return {**rest, "message": {name: error[name] for name in MESSAGE if name in error}}
 
 
-def _with_id(row: Row) -> Row:
-    """A row with the hash of its content, in whatever order it came, and whether or not a field is null."""
-    content: dict[str, Any] = {name: value for name, value in row.items() if value is not None}
+def _with_id(row: Row, protection: RowPrivacy) -> Row:
+    """A row as it may be written, with the hash of its content: in whatever order it came, and without what is null.
+
+    What is left out is hashed, so that two errors which differ in nothing else stay two.
+    """
+    content: dict[str, Any] = {name: protection.value(name, value) for name, value in row.items() if value is not None}
     text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
-    return {**row, "push_error_id": hashlib.sha256(text.encode()).hexdigest()}
+    return {**protection.row(row), "push_error_id": hashlib.sha256(text.encode()).hexdigest()}

@@ -94,12 +94,27 @@ def mirror(
     policies = {member.name: privacy(member.name) for member in table.family()}
 
     def records() -> Iterator[TDataItems]:
+        """All records of a collection, and what is nested in them; read whole on every run.
+
+        Under `add_limit`, the rows of a page count once for each of these tables.
+
+        Yields:
+            Lists of rows, page by page: of the table, then of those that come with it. At the end the markers that
+            remove what is gone.
+
+        Raises:
+            ConfigurationError: The table cannot be merged; as `strategy_at`.
+            MissingSettingError: `api_key` is not configured.
+            MassDeletionError: More than a tenth of the records, and more than ten, are gone.
+            InvalidSettingError: The table was loaded under other privacy settings, or one of them names no column.
+            OmetriaError: As `scan`.
+        """
         merged = is_merged()
         begin(*policies.values())
         client = account.client(table.name)
         state = dlt.current.resource_state()
         limited = is_limited()
-        rows = RecordRows(table, policies, tells_childless=limited)
+        rows = RecordRows(table, policies, tells_childless=merged and limited)
         found = IdSketch()
         with counting(client) as metrics:
             for page in pages(client):
