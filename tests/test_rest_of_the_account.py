@@ -83,24 +83,43 @@ def test_a_consent_that_comes_as_true_or_false_is_kept_as_it_is(account, ometria
         assert row["marketing_optin__v_bool"] == wanted.get(contact["marketing_optin"])
 
 
-def test_what_collapses_under_other_keys_is_kept(account, ometria, load, warehouse):
-    shop = account.shop
-    load("--tables", REST)
-    contacts = {(row["collection"], row["contact_id"]) for row in warehouse.rows("contacts")}
-    assert {("customers", "0000"), ("newsletter", "0000")} <= contacts
-    list_id, first = next((key, rows[0]["profile_id"]) for key, rows in shop.list_changes.items() if rows)
-    moves = [
-        row["event"]
-        for row in sorted(warehouse.rows("list_changes"), key=lambda row: row["timestamp"])
-        if (row["list_id"], row["profile_id"]) == (list_id, first)
-    ]
+def test_a_contact_id_in_two_collections_is_two_contacts(account, ometria, load, warehouse):
+    load("--tables", "contacts")
+    rows = [row["collection"] for row in warehouse.rows("contacts") if row["contact_id"] == "0000"]
+    assert sorted(rows) == ["customers", "newsletter"]
+
+
+def test_to_enter_leave_and_enter_a_list_again_is_three_changes(account, ometria, load, warehouse):
+    list_id, person = next((key, rows[0]["profile_id"]) for key, rows in account.shop.list_changes.items() if rows)
+    load("--tables", "list_changes")
+    rows = sorted(warehouse.rows("list_changes"), key=lambda row: row["timestamp"])
+    moves = [row["event"] for row in rows if (row["list_id"], row["profile_id"]) == (list_id, person)]
     assert moves == ["list_enter", "list_exit", "list_enter"]
-    errors = [row for row in warehouse.rows("push_errors") if row["request_id"] == "request-0"]
-    assert len(errors) == 3
-    assert len({row["record_id"] for row in errors}) == 1
-    twice = next(order for order in shop.orders.values() if len(order["lineitems"]) == 3)
-    lines = [row for row in warehouse.rows("order_line_items") if row["order_id"] == twice["id"]]
-    assert {row["line_number"] for row in lines} == {1, 2, 3}
+
+
+def test_two_errors_of_one_record_in_one_request_are_two(account, ometria, load, warehouse):
+    account.shop.push_errors.clear()
+    for _ in range(2):
+        account.shop.fail_push(1, account.now)
+    load("--tables", "push_errors")
+    rows = warehouse.rows("push_errors")
+    assert len(rows) == 2
+    assert len({(row["request_id"], row["record_id"], row["timestamp"]) for row in rows}) == 1
+
+
+def test_two_equal_line_items_of_one_order_are_two(account, ometria, load, warehouse):
+    order = next(order for order in account.shop.orders.values() if len(order["lineitems"]) == 3)
+    assert order["lineitems"][1] == order["lineitems"][2]
+    load("--tables", "orders")
+    rows = [row["line_number"] for row in warehouse.rows("order_line_items") if row["order_id"] == order["id"]]
+    assert sorted(rows) == [1, 2, 3]
+
+
+def test_a_parameter_that_means_nothing_is_told_of(account, ometria, load):
+    load("--tables", "list_changes")
+    assert "means nothing" not in load("--tables", "list_changes").out
+    ometria.behaviour = Behaviour(changes_parameter=None)
+    assert "`since` means nothing to this server" in load("--tables", "list_changes").out
 
 
 def test_a_limited_run_replaces_what_it_read_and_removes_nothing_else(account, ometria, load, warehouse):

@@ -124,17 +124,27 @@ def list_changes_resource(account: Account, privacy: TablePrivacy) -> DltResourc
         limited = is_limited()
         rows = _Rows(privacy)
         with counting(client) as metrics:
-            metrics[ROWS_READ] = 0
-            for list_id, changes in _changes(client, cast(datetime, cursor.start_value)):
+            since, before = cast(datetime, cursor.start_value), 0
+            for list_id, changes in _changes(client, since):
                 for page in changes.read():
                     made = [rows.row(list_id, change) for change in page]
                     for row in made:
-                        if not limited and isinstance(row.get("timestamp"), datetime) and row["timestamp"] <= now:
-                            row["_cursor"] = row["timestamp"]
+                        if not isinstance(at := row.get("timestamp"), datetime):
+                            continue
+                        before += at < since
+                        if not limited and at <= now:
+                            row["_cursor"] = at
                     metrics[ROWS_READ] += len(made)
                     yield rows.variants.split(made)
             if not metrics[ROWS_READ]:
                 yield dlt.mark.materialize_table_schema()
+            if before:
+                log.warning(
+                    "list_changes: %d changes came from before the time that was asked for: `%s` means nothing to this "
+                    "server, and every run reads the whole history",
+                    before,
+                    SINCE,
+                )
 
     return list_changes
 
