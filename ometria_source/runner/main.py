@@ -18,6 +18,7 @@ from ometria_source.runner.describe import run_describe
 from ometria_source.runner.options import INVENTORY, PIPELINE_NAME, TABLES, Options, parse_options
 from ometria_source.runner.preflight import configured_privacy
 from ometria_source.runner.redaction import redact_errors, redacted_packages, redacted_traceback
+from ometria_source.runner.report_file import check_place, write_report
 from ometria_source.runner.run import run_tables
 from ometria_source.runner.sentences import sentence
 from ometria_source.runner.workspace import capabilities_of, open_pipeline, working_folder
@@ -87,6 +88,7 @@ def _load_account(options: Options) -> int:
                 source.resources[name].apply_hints(
                     table_name=nested, write_disposition="append", create_table_variant=True
                 )
+    report_file = check_place(options.report) if options.report is not None else None
     capabilities = capabilities_of(options.destination)
     for name in tables:
         strategy_at(source.resources[name], capabilities)
@@ -103,6 +105,8 @@ def _load_account(options: Options) -> int:
                 offered_only=options.offered_only,
             )
     print("\n".join(report.lines()))
+    if report_file is not None:
+        write_report(report, report_file)
     return report.exit_status
 
 

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ometria_source import __version__
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.tables.catalogue import PARENTS
 from ometria_source.tables.strategies import TABLE_FORMATS
@@ -54,6 +55,7 @@ class Options:
         full_refresh: Read the tables anew and replace them.
         append: Do not merge: add rows to what is there.
         table_format: What the logs are at a destination of files, as typed.
+        report: The file to write the figures of the run to, as typed.
         demo: Run against a simulated account.
         describe: Describe the export, and load nothing.
         verbose: Log more, and show tracebacks.
@@ -68,6 +70,7 @@ class Options:
     full_refresh: bool = False
     append: bool = False
     table_format: str | None = None
+    report: str | None = None
     demo: bool = False
     describe: bool = False
     verbose: bool = False
@@ -97,6 +100,8 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--full-refresh", action="store_true", help="read the selected tables anew and replace them")
     parser.add_argument("--append", action="store_true", help="do not merge; rows that are read again are doubled")
     parser.add_argument("--table-format", metavar="NAME", help=f"of the logs, in files: {', '.join(TABLE_FORMATS)}")
+    parser.add_argument("--report", metavar="FILE", help="write the figures of the run to this file, as JSON")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     parser.add_argument("--demo", action="store_true", help="show it on a simulated account; needs no credentials")
     parser.add_argument("--describe", action="store_true", help="describe the export's newest files; loads nothing")
     parser.add_argument("--verbose", action="store_true", help="log more, and show tracebacks")
@@ -130,6 +135,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         full_refresh=flags.full_refresh,
         append=flags.append,
         table_format=flags.table_format,
+        report=flags.report,
         demo=flags.demo,
         describe=flags.describe,
         verbose=flags.verbose,

@@ -81,7 +81,7 @@ class RunReport:
                 str(table.metrics.get(REQUESTS, "-")),
                 str(table.metrics.get(RETRIES, "-")),
                 f"{table.seconds:.1f}",
-                self._status(table),
+                self.status(table),
             )
             for table in self.tables
         ]
@@ -94,7 +94,8 @@ class RunReport:
             lines.append(self.error)
         return lines
 
-    def _status(self, table: TableReport) -> str:
+    def status(self, table: TableReport) -> str:
+        """What became of one of the tables, in a word."""
         if table.error:
             return "FAILED"
         return "left out" if table.left_out else "NOT LOADED" if self.error else "ok"

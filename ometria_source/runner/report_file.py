@@ -1,0 +1,80 @@
+"""The figures of a run as a file, for jobs that decide by them what to do next."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ometria_source.exceptions import InvalidSettingError
+from ometria_source.runner.report import RunReport, TableReport
+from ometria_source.tables.metrics import REQUESTS, RETRIES, ROWS_READ
+
+
+def check_place(place: str) -> Path:
+    """Find out that a report can be written, before anything is read.
+
+    Args:
+        place: The file, as typed.
+
+    Raises:
+        InvalidSettingError: It cannot be written.
+    """
+    path = Path(place)
+    try:
+        # a file of its own, so that an old report stays until there is a new one
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+        if path.is_dir():
+            raise IsADirectoryError
+    except OSError as error:
+        raise InvalidSettingError(
+            "--report", f"names a file that cannot be written ({type(error).__name__}): name one in a folder of yours."
+        ) from None
+    return path
+
+
+def write_report(report: RunReport, path: Path) -> None:
+    """Write a report, in the place of an older one.
+
+    Args:
+        report: Of a run.
+        path: Where `check_place` found that it can be written.
+    """
+    text = json.dumps(as_json(report), indent=2, ensure_ascii=False) + "\n"
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
+    ) as file:
+        file.write(text)
+    Path(file.name).replace(path)
+
+
+def as_json(report: RunReport) -> dict[str, Any]:
+    """What a report says, without a name, an address or a value of anybody."""
+    return {
+        "exit_status": report.exit_status,
+        "destination": report.destination,
+        "dataset": report.dataset,
+        "seconds": round(report.seconds, 3),
+        "requests": sum(table.metrics.get(REQUESTS, 0) for table in report.tables),
+        "retries": sum(table.metrics.get(RETRIES, 0) for table in report.tables),
+        "error": report.error,
+        "tables": {table.name: _table(report, table) for table in report.tables},
+    }
+
+
+def _table(report: RunReport, table: TableReport) -> dict[str, Any]:
+    return {
+        "status": report.status(table).lower(),
+        "rows_read": table.metrics.get(ROWS_READ, 0),
+        "rows": table.rows,
+        "nested": table.nested,
+        "requests": table.metrics.get(REQUESTS, 0),
+        "retries": table.metrics.get(RETRIES, 0),
+        "seconds": round(table.seconds, 3),
+        "new_columns": [*table.new_columns, *table.variants],
+        "files": {name: number for name, number in table.metrics.items() if name.startswith("files_")},
+        "notes": table.notes,
+        "error": table.error or table.left_out,
+    }

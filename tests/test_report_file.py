@@ -1,0 +1,75 @@
+"""`--report`: what a run tells the jobs that follow it. All data is invented."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ometria_source import __version__
+from ometria_source.simulator import Behaviour
+
+
+def test_the_figures_of_a_run(account, ometria, export, load, workspace):
+    load("--report", "report.json")
+    report = json.loads((workspace / "report.json").read_text(encoding="utf-8"))
+    assert report["exit_status"] == 0
+    # one that is called off at the end of a scan may never arrive
+    assert report["requests"] >= len(ometria.requests)
+    assert report["requests"] == sum(table["requests"] for table in report["tables"].values())
+    assert report["tables"]["profiles"] | {"seconds": 0, "requests": 0} == {
+        "status": "ok",
+        "rows_read": len(account.profiles),
+        "rows": len(account.profiles),
+        "nested": {},
+        "requests": 0,
+        "retries": 0,
+        "seconds": 0,
+        "new_columns": [],
+        "files": {},
+        "notes": [],
+        "error": None,
+    }
+    assert report["tables"]["email_events"]["files"]["files_read"] == len(list(export.rglob("*.csv.gz")))
+
+
+def test_a_table_that_failed_is_told_of_and_an_old_report_is_replaced(account, ometria, run, workspace):
+    (workspace / "report.json").write_text("old", encoding="utf-8")
+    ometria.behaviour = Behaviour(forbidden=frozenset({"/lists"}))
+    assert run("--tables", "profiles,lists", "--report", "report.json").status == 1
+    report = json.loads((workspace / "report.json").read_text(encoding="utf-8"))
+    assert report["exit_status"] == 1
+    assert report["tables"]["lists"]["status"] == "failed"
+    assert "403" in report["tables"]["lists"]["error"]
+    assert report["tables"]["profiles"]["status"] == "ok"
+    assert [path.name for path in workspace.iterdir() if "report" in path.name] == ["report.json"]
+
+
+def test_what_was_added_is_told_of(account, ometria, load, workspace):
+    load("--tables", "orders")
+    order = next(row for row in account.shop.orders.values() if row["lineitems"])
+    order["colour"] = "red"
+    order["lineitems"][0]["size"] = "M"
+    load("--tables", "orders", "--report", "report.json")
+    table = json.loads((workspace / "report.json").read_text(encoding="utf-8"))["tables"]["orders"]
+    assert table["new_columns"] == ["colour", "order_line_items.size"]
+    assert table["nested"]["order_line_items"] == sum(len(row["lineitems"]) for row in account.shop.orders.values())
+
+
+@pytest.mark.parametrize("place", ["nowhere/report.json", "."])
+def test_a_place_that_cannot_be_written_is_found_before_anything_is_read(ometria, run, place):
+    result = run("--tables", "lists", "--report", place)
+    assert result.status == 2
+    assert "--report" in result.err
+    assert not ometria.requests
+
+
+def test_nothing_of_anybody_is_in_it(account, ometria, export, load, workspace):
+    load("--report", "report.json")
+    text = (workspace / "report.json").read_text(encoding="utf-8")
+    assert not [row["email"] for row in account.profiles.values() if row["email"] and row["email"] in text]
+    assert ometria.api_key not in text
+
+
+def test_the_version_is_told(run):
+    assert __version__ in run("--version").out
