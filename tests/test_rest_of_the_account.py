@@ -138,6 +138,22 @@ def test_a_limited_run_replaces_what_it_read_and_removes_nothing_else(account, o
     shop_truth.assert_tables(warehouse, account, ["orders", "order_line_items", "order_line_item_options"])
 
 
+def test_a_limited_run_touches_no_contact_that_only_looks_like_one_it_read(account, ometria, load, warehouse):
+    """Names and ids with the character in them that stands between the two."""
+    shop, people = account.shop, account.profiles
+    person = people[next(iter(people))]
+    shop.contacts = {"a": shop.contacts["newsletter"], "a/b": {}}
+    shop.contacts["a"].clear()
+    for collection, contact_id in (("a", "b/c"), ("a", "x"), ("a/b", "c"), ("a/b", "/c")):
+        shop.add_contact(collection, contact_id, person)
+    load("--tables", "contacts")
+    shop.contacts["a"]["b/c"]["email"] = "changed@shop.test"
+    source = ometria_source().with_resources("contacts")
+    source.contacts.add_limit(1)
+    dlt.attach("ometria_pipeline").run(source, loader_file_format="parquet")
+    shop_truth.assert_tables(warehouse, account, ["contacts"])
+
+
 def test_a_scan_that_would_empty_a_table_is_refused(account, ometria, run, load, warehouse):
     load("--tables", MIRRORS)
     account.shop.contacts.clear()
