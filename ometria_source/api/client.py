@@ -91,12 +91,14 @@ class OmetriaClient:
         requests_per_second: The pace of all requests to this account.
         requests: Requests sent so far.
         retries: Attempts that repeated a failed one.
+        told_to_wait: Of each 429, the header `Retry-After`; None: it had none.
     """
 
     def __init__(self, base_url: str, api_key: str, requests_per_second: float, patience_minutes: float) -> None:
         self.requests_per_second = requests_per_second
         self.requests = 0
         self.retries = 0
+        self.told_to_wait: list[str | None] = []
         self._base_url = base_url.rstrip("/")
         self._patience_minutes = patience_minutes
         self._account = hashlib.sha256(f"{self._base_url} {api_key}".encode()).hexdigest()
@@ -212,6 +214,7 @@ class OmetriaClient:
                         self.requests += 1
         told = seconds_to_wait(response.headers.get("Retry-After"))
         if response.status_code == 429:
+            self.told_to_wait.append(response.headers.get("Retry-After"))
             # whoever else reads this account waits too, but no longer than anybody has patience
             errand.pacer.slow_down(errand.attempt_began, min(told or 0, errand.patience))
         _check_status(errand.path, response.status_code, told)

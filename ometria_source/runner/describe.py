@@ -1,6 +1,6 @@
 """`--describe`: find out what an export is, from its newest files. It loads nothing and writes nothing."""
 
-# no `from __future__ import annotations`: dlt reads the signature of `_configured_export`
+# no `from __future__ import annotations`: dlt reads the signature of `configured_export`
 from typing import Any
 
 from dlt.common.configuration import with_config
@@ -30,7 +30,7 @@ def run_describe() -> int:
     """
     # a load would refuse a bad setting before it reads anything
     ometria_source()
-    export = _configured_export()
+    export = configured_export()
     inventory = take_inventory(export.files(TABLE))
     if not inventory.files + inventory.empty:
         raise NoFilesError(export.file_glob)
@@ -41,7 +41,7 @@ def run_describe() -> int:
 
 # the sections in which dlt looks for the arguments of the source: "sources", its section, its name
 @with_config(sections=("sources", SECTION, SECTION))
-def _configured_export(
+def configured_export(
     bucket_url: str | None = None,
     credentials: Any = None,
     file_glob: str = "**",

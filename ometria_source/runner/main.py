@@ -14,11 +14,12 @@ from dlt.extract import DltSource
 
 from ometria_source.exceptions import ConfigurationError, InvalidSettingError, NothingConfiguredError
 from ometria_source.export.patience import end_all_patience
+from ometria_source.runner.check import run_check
 from ometria_source.runner.describe import run_describe
 from ometria_source.runner.options import INVENTORY, PIPELINE_NAME, TABLES, Options, parse_options
 from ometria_source.runner.preflight import configured_privacy
 from ometria_source.runner.redaction import redact_errors, redacted_packages, redacted_traceback
-from ometria_source.runner.report_file import check_place, write_report
+from ometria_source.runner.report_file import as_json, check_place, write_json
 from ometria_source.runner.run import run_tables
 from ometria_source.runner.sentences import sentence
 from ometria_source.runner.workspace import capabilities_of, open_pipeline, working_folder
@@ -92,6 +93,8 @@ def _load_account(options: Options) -> int:
     capabilities = capabilities_of(options.destination)
     for name in tables:
         strategy_at(source.resources[name], capabilities)
+    if options.check:
+        return run_check(options, tables, report_file)
     with working_folder(PIPELINE_NAME):
         pipeline = open_pipeline(PIPELINE_NAME, options.destination, options.dataset)
         quiet_dlt(options.verbose)
@@ -106,7 +109,7 @@ def _load_account(options: Options) -> int:
             )
     print("\n".join(report.lines()))
     if report_file is not None:
-        write_report(report, report_file)
+        write_json(as_json(report), report_file)
     return report.exit_status
 
 

@@ -56,6 +56,7 @@ class Options:
         append: Do not merge: add rows to what is there.
         table_format: What the logs are at a destination of files, as typed.
         report: The file to write the figures of the run to, as typed.
+        check: Find out whether a load would work, and load nothing.
         demo: Run against a simulated account.
         describe: Describe the export, and load nothing.
         verbose: Log more, and show tracebacks.
@@ -71,6 +72,7 @@ class Options:
     append: bool = False
     table_format: str | None = None
     report: str | None = None
+    check: bool = False
     demo: bool = False
     describe: bool = False
     verbose: bool = False
@@ -102,6 +104,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     parser.add_argument("--table-format", metavar="NAME", help=f"of the logs, in files: {', '.join(TABLE_FORMATS)}")
     parser.add_argument("--report", metavar="FILE", help="write the figures of the run to this file, as JSON")
     parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
+    parser.add_argument("--check", action="store_true", help="find out whether a load would work; loads nothing")
     parser.add_argument("--demo", action="store_true", help="show it on a simulated account; needs no credentials")
     parser.add_argument("--describe", action="store_true", help="describe the export's newest files; loads nothing")
     parser.add_argument("--verbose", action="store_true", help="log more, and show tracebacks")
@@ -136,6 +139,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         append=flags.append,
         table_format=flags.table_format,
         report=flags.report,
+        check=flags.check,
         demo=flags.demo,
         describe=flags.describe,
         verbose=flags.verbose,

@@ -35,19 +35,18 @@ def check_place(place: str) -> Path:
     return path
 
 
-def write_report(report: RunReport, path: Path) -> None:
+def write_json(content: dict[str, Any], path: Path) -> None:
     """Write a report, in the place of an older one.
 
     Args:
-        report: Of a run.
+        content: The report.
         path: Where `check_place` found that it can be written.
     """
-    text = json.dumps(as_json(report), indent=2, ensure_ascii=False) + "\n"
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=f".{path.name}.", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(text)
-    Path(file.name).replace(path)
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    folder, start = path.parent, f".{path.name}."
+    with tempfile.NamedTemporaryFile("w", dir=folder, prefix=start, delete=False, encoding="utf-8") as new:
+        new.write(text)
+    Path(new.name).replace(path)
 
 
 def as_json(report: RunReport) -> dict[str, Any]:
