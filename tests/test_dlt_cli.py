@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import shop_truth
 import truth
 
 pytestmark = pytest.mark.slow
@@ -49,3 +50,14 @@ def test_a_dropped_table_is_reloaded_whole_by_the_next_run(
     assert table not in warehouse.tables()
     load()
     truth.assert_equal(warehouse, account)
+
+
+def test_a_table_is_dropped_with_those_that_come_with_it(account, ometria, load, warehouse, dlt_command):
+    tables = {"orders", "order_line_items", "order_line_item_options"}
+    load("--tables", "orders")
+    diagram = dlt_command("schema", "--format", "mermaid")
+    assert tables <= {word for line in diagram.splitlines() for word in line.split()}
+    dlt_command("drop", "orders")
+    assert not tables & warehouse.tables()
+    load("--tables", "orders")
+    shop_truth.assert_tables(warehouse, account, tables)
