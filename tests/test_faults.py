@@ -216,6 +216,7 @@ def test_whatever_befalls_the_paths_to_members_no_pair_is_wrong(
     truth.assert_members(warehouse, account)
 
 
+@pytest.mark.slow
 def test_all_faults_one_after_the_other_change_no_cell_of_any_table(account, export, load, warehouse, patient, strike):
     for fault in FAULTS:
         strike("/", fault)

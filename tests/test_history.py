@@ -147,6 +147,7 @@ def test_a_row_whose_content_changes_is_a_new_version(account, ometria, history,
     assert len(versions(warehouse, person)) == 2
 
 
+@pytest.mark.slow
 def test_the_readme_tells_how_to_query_the_state_as_of_any_run(
     account, ometria, history, load, warehouse, current, monkeypatch
 ):

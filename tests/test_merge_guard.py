@@ -172,6 +172,7 @@ def test_with_append_rows_are_added_and_nothing_else_and_the_summary_says_so(
     assert len(rows(pipeline, "email_events")) == len(account.events)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("destination", ["duckdb", "filesystem"])
 def test_append_with_a_full_refresh_begins_anew(account, ometria, export, lake, load, destination):
     for _ in range(2):

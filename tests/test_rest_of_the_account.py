@@ -254,6 +254,7 @@ def test_a_full_refresh_and_a_drop_leave_no_child_behind(account, ometria, load,
     assert len(warehouse.rows("product_listings")) == len(shop_truth.expected(account)["product_listings"])
 
 
+@pytest.mark.slow
 def test_a_strict_load_holds_nobody_and_joins(account, ometria, load, warehouse, monkeypatch):
     load("--tables", f"{REST},profiles")
     raw = {table: len(warehouse.rows(table)) for table in (*shop_truth.KEYS, "list_changes", "push_errors")}
