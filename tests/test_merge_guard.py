@@ -12,6 +12,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from ometria_source import ometria_source
 from ometria_source.exceptions import ConfigurationError, InvalidSettingError
 from ometria_source.runner.sentences import sentence
+from ometria_source.tables import strategies
 
 SNAPSHOTS = ("profiles", "lists", "member_lists")
 LOGS = ("unsubscribes", "email_events")
@@ -140,7 +141,7 @@ def test_rows_can_be_looked_at_while_a_pipeline_is_there_that_could_not_load_the
 def test_a_table_format_is_a_setting_too_and_of_the_logs_only(monkeypatch):
     monkeypatch.setenv("SOURCES__OMETRIA__TABLE_FORMAT", "iceberg")
     tables = {name: resource.compute_table_schema() for name, resource in ometria_source().resources.items()}
-    assert {name for name, table in tables.items() if table.get("table_format") == "iceberg"} == set(LOGS)
+    assert {name for name, table in tables.items() if table.get("table_format") == "iceberg"} == set(strategies.LOGS)
     with pytest.raises(InvalidSettingError, match="table_format"):
         ometria_source(table_format="hudi")
     assert issubclass(InvalidSettingError, ConfigurationError)

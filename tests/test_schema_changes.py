@@ -17,6 +17,8 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ometria_source import ometria_source
 
+pytestmark = pytest.mark.slow
+
 CONTRACT = "SOURCES__OMETRIA__SCHEMA_CONTRACT"
 
 

@@ -16,6 +16,8 @@ from test_snapshots import TABLES, Current, change
 from ometria_source import ometria_source
 from ometria_source.simulator import Behaviour, SimulatedAccount
 
+pytestmark = pytest.mark.slow
+
 SNAPSHOTS = ("--tables", ",".join(TABLES))
 
 
@@ -120,7 +122,6 @@ def test_members_that_leave_are_kept_where_what_they_left_was_read(
     truth.assert_members(current, account)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("way", ["lists", "profiles"])
 @pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.slow)])
 def test_what_was_ever_there_is_there_or_deleted(account, ometria, load, warehouse, current, monkeypatch, way, seed):
