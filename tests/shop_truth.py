@@ -126,7 +126,9 @@ def assert_push_errors(warehouse: Warehouse, account: SimulatedAccount) -> None:
     found = [
         json.dumps(
             {
-                **{name: row[name] for name in ("request_id", "record_type", "record_id", "record")},
+                **{name: row[name] for name in ("request_id", "record_type", "record_id")},
+                # files hold JSON as text
+                "record": json.loads(row["record"]) if isinstance(row["record"], str) else row["record"],
                 "timestamp": str(row["timestamp"].astimezone(utc("2024-01-01T00:00:00Z").tzinfo)),
                 "message": {name: row[f"message__{name}"] for name in ("error_message", "error_path")},
             },
