@@ -23,7 +23,7 @@ from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ometria_source.exceptions import AccessDeniedError, ConfigurationError
-from ometria_source.runner.iceberg import add_columns
+from ometria_source.runner.migration import change_tables
 from ometria_source.runner.packages import mend_packages, note_extracted, pending_packages, store_schemas
 from ometria_source.runner.preflight import check_settings
 from ometria_source.runner.report import RunReport, TableReport
@@ -151,23 +151,8 @@ def _abort(pipeline: dlt.Pipeline) -> str:
 
 def _load(pipeline: dlt.Pipeline) -> None:
     pipeline.normalize()
-    _change_tables(pipeline)
+    change_tables(pipeline)
     pipeline.load()
-
-
-def _change_tables(pipeline: dlt.Pipeline) -> None:
-    """Change all tables before any package: of packages with one schema, dlt would change only those of the first."""
-    packages = pipeline.list_normalized_load_packages()
-    if not packages:
-        return
-    states = [pipeline.get_load_package_state(package) for package in packages]
-    # dlt drops these with their packages, and a column of a new kind may not go into a table that has rows
-    dropped = {table["name"] for state in states for table in state.get("dropped_tables", ())}
-    with pipeline.destination_client() as client:
-        client.initialize_storage()
-        client.update_stored_schema(only_tables=pipeline.default_schema.tables.keys() - dropped)
-        if isinstance(client, SupportsOpenTables):
-            add_columns(pipeline, client, packages)
 
 
 def _key_is_refused(tables: list[TableReport]) -> str | None:

@@ -1,0 +1,130 @@
+"""Many workers that load disjoint windows into one dataset give what one run gives."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from machine import KILLED_PROGRAM, PROGRAM
+
+from destinations.places import Place
+from ometria_source.simulator import SimulatedAccount
+from ometria_source.simulator.export import write_events
+
+pytestmark = pytest.mark.slow
+
+WORKERS = 4
+DAYS = 12
+MEETING_PROGRAM = KILLED_PROGRAM.with_name("meeting_program.py")
+
+START = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS)
+
+
+@pytest.fixture
+def account() -> SimulatedAccount:
+    """Opt-outs on each day of the windows, one at each of their bounds."""
+    account = SimulatedAccount.invent(40, now=START + timedelta(days=DAYS + 1))
+    people = list(account.profiles)
+    for number in range(DAYS * 4):
+        account.unsubscribe(people[number % len(people)], at=START + timedelta(hours=6 * number))
+    return account
+
+
+@pytest.fixture
+def export(account, bucket) -> None:
+    """A file for each day, one at each of the windows' bounds."""
+    for day in range(DAYS):
+        events = account.events[day::DAYS]
+        write_events(bucket / f"{day:02}.csv.gz", events, modified_at=START + timedelta(days=day))
+
+
+def window(number: int) -> tuple[str, ...]:
+    length = timedelta(days=DAYS // WORKERS)
+    start = START + number * length
+    return ("--start-date", start.isoformat(), "--end-date", (start + length).isoformat())
+
+
+@pytest.fixture
+def worker(at_postgres, tmp_path, monkeypatch):
+    """Starts a worker with a working folder and a staging dataset of its own."""
+    for name, value in at_postgres.settings.items():
+        monkeypatch.setenv(name, value)
+    with ExitStack() as running:
+
+        def start(number: int, *driver: object) -> subprocess.Popen[str]:
+            own = {
+                "DLT_DATA_DIR": str(tmp_path / f"worker_{number}"),
+                "DESTINATION__STAGING_DATASET_NAME_LAYOUT": f"%s_staging_{number}",
+                "SQL_CLIENT": at_postgres.sql_client,
+                "WATCHED_FOLDERS": str(tmp_path / f"worker_{number}"),
+            }
+            command = [sys.executable, *driver, PROGRAM, *at_postgres.arguments, *window(number)]
+            process = subprocess.Popen(
+                list(map(str, command)),
+                env=os.environ | own,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            return running.enter_context(process)
+
+        yield start
+
+
+@pytest.fixture
+def in_one_run(account, ometria, export, at_postgres, worker, load) -> Place:
+    """What one run over all windows loads."""
+    place = Place("postgres", f"{at_postgres.dataset}_whole", at_postgres.settings, at_postgres.sql_client)
+    load(*place.arguments, "--start-date", START.isoformat(), "--end-date", (START + timedelta(days=DAYS)).isoformat())
+    return place
+
+
+def rows(place: Place, table: str) -> list[str]:
+    return sorted(
+        repr({name: value for name, value in row.items() if not name.startswith("_dlt_")}) for row in place.rows(table)
+    )
+
+
+def assert_same(place: Place, in_one_run: Place) -> None:
+    for table in ("unsubscribes", "email_events"):
+        expected = rows(in_one_run, table)
+        assert expected
+        assert rows(place, table) == expected
+
+
+def assert_loaded(processes: list[subprocess.Popen[str]]) -> None:
+    for process in processes:
+        out, error = process.communicate(timeout=120)
+        assert process.returncode == 0, (out, error)
+        assert "Traceback" not in error
+
+
+def test_workers_that_make_the_dataset_at_the_same_moment(at_postgres, worker, in_one_run):
+    with socket.create_server(("127.0.0.1", 0)) as meeting:
+        meeting.settimeout(60)
+        port = meeting.getsockname()[1]
+        processes = [worker(number, MEETING_PROGRAM, port) for number in range(WORKERS)]
+        for place in ("is_storage_initialized", "get_storage_tables"):
+            with ExitStack() as lines:
+                for _ in range(WORKERS):
+                    line = lines.enter_context(meeting.accept()[0])
+                    lines.callback(line.sendall, b"!")
+                    assert line.recv(64).decode().strip() == place
+    assert_loaded(processes)
+    assert_same(at_postgres, in_one_run)
+
+
+@pytest.mark.parametrize("fate", [("extract", 20), ("load", 10), ("load", 40), ("load", 75)], ids=lambda at: f"{at}")
+def test_workers_that_are_killed_and_started_again(at_postgres, worker, in_one_run, fate):
+    killed = [worker(number, KILLED_PROGRAM, *fate) for number in range(WORKERS)]
+    ends = [process.wait(timeout=120) for process in killed]
+    assert set(ends) <= {-signal.SIGKILL, 0}
+    assert -signal.SIGKILL in ends
+    assert_loaded([worker(number) for number in range(WORKERS)])
+    assert_same(at_postgres, in_one_run)
