@@ -16,13 +16,14 @@ from ometria_source.exceptions import ConfigurationError, InvalidSettingError, N
 from ometria_source.export.patience import end_all_patience
 from ometria_source.runner.check import run_check
 from ometria_source.runner.describe import run_describe
+from ometria_source.runner.destinations import capabilities_of
 from ometria_source.runner.options import INVENTORY, PIPELINE_NAME, TABLES, Options, parse_options
 from ometria_source.runner.preflight import configured_privacy
 from ometria_source.runner.redaction import redact_errors, redacted_packages, redacted_traceback
 from ometria_source.runner.report_file import as_json, check_place, write_json
 from ometria_source.runner.run import run_tables
 from ometria_source.runner.sentences import sentence
-from ometria_source.runner.workspace import capabilities_of, open_pipeline, working_folder
+from ometria_source.runner.workspace import open_pipeline, working_folder
 from ometria_source.source import ometria_source
 from ometria_source.tables.catalogue import NESTED
 from ometria_source.tables.strategies import LOGS, strategy_at

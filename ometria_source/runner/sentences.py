@@ -73,8 +73,8 @@ def not_offered(error: BaseException) -> OmetriaError | None:
 
 
 def was_interrupted(error: BaseException) -> bool:
-    """Whether it was the user who ended what failed."""
-    return any(isinstance(link, KeyboardInterrupt) for link in _chain(error))
+    """Whether it was the user, or an orchestrator, who ended what failed."""
+    return any(not isinstance(link, Exception | GeneratorExit) for link in _chain(error))
 
 
 def contract_refusal(error: BaseException) -> SchemaContractError | None:

@@ -15,21 +15,19 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import cast
 
 import dlt
 from dlt.common.configuration import with_config
-from dlt.common.destination import AnyDestination, Destination, DestinationCapabilitiesContext
 from dlt.common.destination.client import WithStateSync
-from dlt.common.destination.exceptions import DestinationUndefinedEntity, UnknownDestinationModule
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.pipeline import TPipelineState, get_dlt_pipelines_dir
-from dlt.destinations import postgres
 from dlt.pipeline.configuration import PipelineConfiguration
 from dlt.pipeline.pipeline import Pipeline
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 from filelock import FileLock, Timeout
 
 from ometria_source.exceptions import InvalidSettingError, RunInProgressError
+from ometria_source.runner.destinations import create_pipeline
 from ometria_source.runner.packages import are_whole, pending_packages, states_around
 
 log = logging.getLogger(__name__)
@@ -37,10 +35,6 @@ log = logging.getLogger(__name__)
 # Where the local state keeps the place that it belongs to: destination, dataset, current folder (which has DuckDB's
 # file), location. dlt does not store this key at the destination.
 PLACE = "ometria_place"
-
-# Whether dlt makes unique indexes, of which PostgreSQL alone has some by default: on the id that dlt gives each row.
-# After a kill, dlt loads a job again whose rows were committed; an index would refuse them, and every later run.
-INDEXES = "create_indexes"
 
 ELSEWHERE = "The local state belongs to another destination, dataset or current folder"
 UNREADABLE = "The local state cannot be read"
@@ -100,11 +94,11 @@ def open_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pip
     known = _known_place(pipeline_name)
     if known[: len(place)] != place:
         _forget(pipeline_name, ELSEWHERE)
-    pipeline = _create_pipeline(pipeline_name, destination, dataset)
+    pipeline = create_pipeline(pipeline_name, destination, dataset)
     location = str(pipeline.destination_client().config)
     if known[: len(place)] == place and known != [*place, location]:
         _forget(pipeline_name, ELSEWHERE)
-        pipeline = _create_pipeline(pipeline_name, destination, dataset)
+        pipeline = create_pipeline(pipeline_name, destination, dataset)
     pipeline.set_local_state_val(PLACE, [*place, location])
     return pipeline
 
@@ -121,30 +115,6 @@ def drop_unfounded_state(pipeline: dlt.Pipeline) -> None:
     _forget(pipeline.pipeline_name, UNFOUNDED)
     pipeline.drop()
     pipeline.set_local_state_val(PLACE, place)
-
-
-def capabilities_of(destination: str) -> DestinationCapabilitiesContext:
-    """What a destination can do.
-
-    Args:
-        destination: Name of a dlt destination.
-
-    Raises:
-        InvalidSettingError: dlt knows no such destination.
-    """
-    try:
-        return cast(AnyDestination, Destination.from_reference(destination)).capabilities()
-    except UnknownDestinationModule:
-        raise InvalidSettingError(
-            "--destination", f"`{destination}` is not known to dlt; name one such as duckdb, snowflake or postgres."
-        ) from None
-
-
-def _create_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pipeline:
-    pipeline = dlt.pipeline(pipeline_name, destination=destination, dataset_name=dataset)
-    if isinstance(pipeline.destination, postgres) and dlt.config.get(f"destination.{destination}.{INDEXES}") is None:
-        pipeline.destination.config_params[INDEXES] = False
-    return pipeline
 
 
 def _known_place(pipeline_name: str) -> list[str]:

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.slow
 WORKERS = 4
 DAYS = 12
 MEETING_PROGRAM = KILLED_PROGRAM.with_name("meeting_program.py")
+KILLED_DEFINITIONS = KILLED_PROGRAM.with_name("killed_definitions.py")
 
 START = datetime.now(timezone.utc).replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS)
 
@@ -85,9 +86,12 @@ def in_one_run(account, ometria, export, at_postgres, worker, load) -> Place:
     return place
 
 
-def rows(place: Place, table: str) -> list[str]:
+def rows(place: Place, table: str, before: datetime | None = None) -> list[str]:
+    """The rows of a table; of files before some time."""
     return sorted(
-        repr({name: value for name, value in row.items() if not name.startswith("_dlt_")}) for row in place.rows(table)
+        repr({name: value for name, value in row.items() if not name.startswith("_dlt_")})
+        for row in place.rows(table)
+        if before is None or row["_file_modified_at"] < before
     )
 
 
@@ -128,3 +132,59 @@ def test_workers_that_are_killed_and_started_again(at_postgres, worker, in_one_r
     assert -signal.SIGKILL in ends
     assert_loaded([worker(number) for number in range(WORKERS)])
     assert_same(at_postgres, in_one_run)
+
+
+@pytest.fixture
+def dagster(at_postgres, tmp_path, monkeypatch):
+    """Starts a worker of Dagster's own command on some day's files."""
+    settings = {
+        "OMETRIA_DESTINATION": at_postgres.destination,
+        "OMETRIA_DATASET": at_postgres.dataset,
+        "OMETRIA_EXPORT_BEGINS": f"{START:%Y-%m-%d}",
+        "SQL_CLIENT": at_postgres.sql_client,
+        # as for the tests themselves
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        **at_postgres.settings,
+    }
+    with ExitStack() as running:
+
+        def start(day: int, killed_at: str) -> subprocess.Popen[str]:
+            # several processes at once fail to make Dagster's own database
+            home = tmp_path / f"dagster_{day}"
+            home.mkdir()
+            (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+            own = {
+                "DAGSTER_HOME": str(home),
+                # where the worker's folder is
+                "TMPDIR": str(home),
+                "WATCHED_FOLDERS": str(home),
+                "KILLED_AT": killed_at,
+            }
+            command = [sys.executable, "-m", "dagster", "asset", "materialize", "-f", KILLED_DEFINITIONS]
+            command += ["--select", "ometria/email_events_backfill"]
+            command += ["--partition", f"{START + timedelta(days=day):%Y-%m-%d}"]
+            process = subprocess.Popen(
+                list(map(str, command)),
+                env=os.environ | settings | own,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+            )
+            return running.enter_context(process)
+
+        yield start
+
+
+def test_workers_of_dagster_that_are_killed_are_started_again_by_it(at_postgres, dagster, in_one_run):
+    moments = ("extract 5", "load 5", "load 14", "load 20")
+    for worker in [dagster(day, moment) for day, moment in enumerate(moments)]:
+        told, _ = worker.communicate(timeout=120)
+        assert worker.returncode == 0, told
+        assert "STEP_UP_FOR_RETRY" in told
+        assert "SIGKILL" in told
+    end = START + timedelta(days=len(moments))
+    assert rows(at_postgres, "email_events") == rows(in_one_run, "email_events", before=end)
+    # the workers' staging datasets are gone
+    with at_postgres.pipeline().sql_client() as client:
+        datasets = client.execute_sql("SELECT schema_name FROM information_schema.schemata")
+    assert [name for (name,) in datasets if name.startswith(f"{at_postgres.dataset}_staging")] == []

@@ -1,0 +1,183 @@
+"""Ometria in Dagster: an asset for each table, a backfill of the export by day, retries and checks of freshness.
+
+    pip install -e '.[dagster]'
+    dagster dev -f pipelines/dagster_definitions.py
+
+Settings and secrets are dlt's, as for the script. Each run begins with an empty working folder and the state that the
+destination holds (dagster-dlt sees to that), so that a run that was killed leaves nothing behind: it is started again.
+"""
+
+# no `from __future__ import annotations`: Dagster reads the annotations of assets
+import os
+import tempfile
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import dlt
+from dagster import (
+    AssetCheckResult,
+    AssetCheckSeverity,
+    AssetExecutionContext,
+    AssetKey,
+    AssetSelection,
+    AssetSpec,
+    BackfillPolicy,
+    DailyPartitionsDefinition,
+    Definitions,
+    Failure,
+    FreshnessPolicy,
+    RetryPolicy,
+    ScheduleDefinition,
+    asset_check,
+    define_asset_job,
+    multi_asset,
+)
+from dagster_dlt import DagsterDltResource, DagsterDltTranslator, build_dlt_asset_specs
+from dagster_dlt.translator import DltResourceTranslatorData
+from dlt.common.destination.client import WithStagingDataset
+
+from ometria_source import ometria_source
+from ometria_source.runner.destinations import create_pipeline, file_format
+from ometria_source.runner.redaction import redact_errors
+from ometria_source.runner.sentences import sentence, was_interrupted
+
+DESTINATION = os.environ.get("OMETRIA_DESTINATION", "duckdb")
+DATASET = os.environ.get("OMETRIA_DATASET", "ometria")
+PIPELINE = "ometria_pipeline"
+
+# The day of the export's first file.
+EXPORT_BEGINS = os.environ.get("OMETRIA_EXPORT_BEGINS", "2024-01-01")
+
+# Also of a worker that was killed. The source itself tries each request again for `patience_minutes`.
+RETRIES = RetryPolicy(max_retries=2, delay=300)
+
+# Each table is loaded once an hour, and a run may take one itself.
+TABLES_ARE_FRESH_FOR = timedelta(hours=3)
+
+# How often Ometria writes to the bucket is not known: a guess.
+EXPORT_IS_FRESH_FOR = timedelta(days=2)
+
+
+class OmetriaTranslator(DagsterDltTranslator):
+    """Gives assets the names of the tables."""
+
+    def get_asset_spec(self, data: DltResourceTranslatorData) -> AssetSpec:
+        """The asset of a resource: `ometria/<table>`, which depends on nothing in Dagster."""
+        spec = super().get_asset_spec(data)
+        return spec.replace_attributes(
+            key=AssetKey(["ometria", data.resource.name]),
+            deps=[],
+            freshness_policy=FreshnessPolicy.time_window(fail_window=TABLES_ARE_FRESH_FOR),
+        )
+
+
+class BackfillTranslator(OmetriaTranslator):
+    """Tells the backfill from the table that it fills."""
+
+    def get_asset_spec(self, data: DltResourceTranslatorData) -> AssetSpec:
+        """The asset of a resource's backfill: `ometria/<table>_backfill`."""
+        spec = super().get_asset_spec(data)
+        key = AssetKey(["ometria", f"{data.resource.name}_backfill"])
+        return spec.replace_attributes(key=key, freshness_policy=None)
+
+
+# The first five tables; name others to load them too, such as `orders`, each of which costs requests of every run.
+source = ometria_source()
+pipeline = create_pipeline(PIPELINE, DESTINATION, DATASET)
+
+
+# `dlt_assets` is the same without `retry_policy`
+@multi_asset(
+    name="ometria",
+    specs=build_dlt_asset_specs(source, pipeline, OmetriaTranslator()),
+    can_subset=True,
+    retry_policy=RETRIES,
+)
+def ometria_assets(context: AssetExecutionContext, dagster_dlt: DagsterDltResource) -> Iterator[Any]:
+    """The tables, one after another in one process, which is what keeps them within the rate of the account."""
+    redact_errors()
+    failures = []
+    for name in source.selected_resources:
+        if AssetKey(["ometria", name]) not in context.selected_asset_keys:
+            continue
+        try:
+            yield from dagster_dlt.run(
+                context=context, dlt_source=source.with_resources(name), loader_file_format=file_format(pipeline)
+            )
+        except Exception as error:
+            if was_interrupted(error):
+                raise
+            # it keeps no other table from loading
+            failures.append(f"{name} was not loaded. {sentence(error)}")
+    if failures:
+        raise Failure("\n".join(failures))
+
+
+@multi_asset(
+    name="email_events_backfill",
+    specs=build_dlt_asset_specs(ometria_source().with_resources("email_events"), pipeline, BackfillTranslator()),
+    retry_policy=RETRIES,
+    partitions_def=DailyPartitionsDefinition(start_date=EXPORT_BEGINS),
+    backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=31),
+)
+def email_events_backfill(context: AssetExecutionContext, dagster_dlt: DagsterDltResource) -> Iterator[Any]:
+    """The events of the export's files of some days, as many workers at once as the destination bears.
+
+    Each has a working folder and a staging dataset of its own: they would empty each other's.
+    """
+    redact_errors()
+    start, end = context.partition_time_window
+    window = ometria_source(start_date=start.isoformat(), end_date=end.isoformat()).with_resources("email_events")
+    with tempfile.TemporaryDirectory() as folder:
+        worker = create_pipeline(PIPELINE, DESTINATION, DATASET, pipelines_dir=folder)
+        worker.destination.config_params["staging_dataset_name_layout"] = f"%s_staging_{start:%Y%m%d}_{end:%Y%m%d}"
+        try:
+            yield from dagster_dlt.run(
+                context=context, dlt_source=window, dlt_pipeline=worker, loader_file_format=file_format(worker)
+            )
+            _drop_staging(worker)
+        except Exception as error:
+            if was_interrupted(error):
+                raise
+            # dlt's own errors may quote rows
+            raise Failure(sentence(error)) from None
+
+
+def _drop_staging(worker: dlt.Pipeline) -> None:
+    """Drop the staging dataset that no other run will use."""
+    with worker.destination_client() as client:
+        if isinstance(client, WithStagingDataset):
+            with client.with_staging_dataset():
+                if client.is_storage_initialized():
+                    client.drop_storage()
+
+
+@asset_check(asset=AssetKey(["ometria", "email_events"]), description="Whether the export still delivers files.")
+def export_is_fresh() -> AssetCheckResult:
+    """Warns when the newest file that was loaded is old: the loads succeed, and bring nothing."""
+    with pipeline.sql_client() as client:
+        table = client.make_qualified_table_name("email_events")
+        rows = client.execute_sql(f"SELECT MAX(_file_modified_at) FROM {table}")  # noqa: S608  dlt quotes the name
+    newest = rows[0][0] if rows else None
+    if newest is None:
+        return AssetCheckResult(passed=False, severity=AssetCheckSeverity.WARN, description="There is no event yet.")
+    age = datetime.now(timezone.utc) - newest
+    return AssetCheckResult(
+        passed=age <= EXPORT_IS_FRESH_FOR,
+        severity=AssetCheckSeverity.WARN,
+        metadata={"newest_file": newest.isoformat(), "age_in_hours": age.total_seconds() / 3600},
+    )
+
+
+tables = AssetSelection.assets(ometria_assets)
+
+definitions = Definitions(
+    assets=[ometria_assets, email_events_backfill],
+    asset_checks=[export_is_fresh],
+    resources={"dagster_dlt": DagsterDltResource()},
+    schedules=[
+        # as often as Ometria moves people between segments
+        ScheduleDefinition(job=define_asset_job("load_ometria", selection=tables), cron_schedule="15 * * * *")
+    ],
+)
