@@ -97,8 +97,8 @@ class Shop:
     def _invent_logs(self, lists: Mapping[str, list[str]]) -> None:
         for list_id, members in lists.items():
             self.list_changes[list_id] = []
-            # never ten in all: an answer of ten may be cut, and is refused
-            for place, profile_id in enumerate(members[:7]):
+            # eleven, or more when others come: an answer of ten may be cut, and is refused
+            for place, profile_id in enumerate(members[:9]):
                 self.change_list(list_id, profile_id, "list_enter", self._now - timedelta(days=9, minutes=place))
             for days, event in ((7, "list_exit"), (5, "list_enter")):
                 for profile_id in members[:1]:
