@@ -125,7 +125,8 @@ def ometria_source(
             from the profiles.
         bucket_url: Where the export is: s3://bucket/prefix, file:///…, gs://…, az://…. Needed by `email_events`, which
             is not selected without it.
-        credentials: For the bucket, such as dlt's `AwsCredentials`. None: from `sources.ometria.credentials.*`.
+        credentials: For the bucket, such as dlt's `AwsCredentials`. None: from `sources.ometria.credentials.*`, else
+            the machine's own.
         file_glob: Which files, relative to `bucket_url`.
         file_format: "csv", "tsv", "jsonl" or "parquet". None: by each file's name, else by its first bytes.
         email_events_key: The columns that identify an event. None: a row is known by all its cells.

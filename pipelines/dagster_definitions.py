@@ -176,8 +176,5 @@ definitions = Definitions(
     assets=[ometria_assets, email_events_backfill],
     asset_checks=[export_is_fresh],
     resources={"dagster_dlt": DagsterDltResource()},
-    schedules=[
-        # as often as Ometria moves people between segments
-        ScheduleDefinition(job=define_asset_job("load_ometria", selection=tables), cron_schedule="15 * * * *")
-    ],
+    schedules=[ScheduleDefinition(job=define_asset_job("load_ometria", selection=tables), cron_schedule="15 * * * *")],
 )

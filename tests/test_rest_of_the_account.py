@@ -90,7 +90,7 @@ def test_a_contact_id_in_two_collections_is_two_contacts(account, ometria, load,
 
 
 def test_to_enter_leave_and_enter_a_list_again_is_three_changes(account, ometria, load, warehouse):
-    list_id, person = next((key, rows[0]["profile_id"]) for key, rows in account.shop.list_changes.items() if rows)
+    list_id, person = next((key, rows[-1]["profile_id"]) for key, rows in account.shop.list_changes.items() if rows)
     load("--tables", "list_changes")
     rows = sorted(warehouse.rows("list_changes"), key=lambda row: row["timestamp"])
     moves = [row["event"] for row in rows if (row["list_id"], row["profile_id"]) == (list_id, person)]

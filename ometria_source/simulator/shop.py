@@ -97,8 +97,12 @@ class Shop:
     def _invent_logs(self, lists: Mapping[str, list[str]]) -> None:
         for list_id, members in lists.items():
             self.list_changes[list_id] = []
-            # eleven, or more when others come: an answer of ten may be cut, and is refused
-            for place, profile_id in enumerate(members[:9]):
+            # more than ten for three people or more, whatever is added: an answer of ten may be cut, and is refused
+            for days in range(16, 10, -1):
+                for profile_id in members[1:2]:
+                    event = "list_exit" if days % 2 else "list_enter"
+                    self.change_list(list_id, profile_id, event, self._now - timedelta(days=days))
+            for place, profile_id in enumerate(members[:7]):
                 self.change_list(list_id, profile_id, "list_enter", self._now - timedelta(days=9, minutes=place))
             for days, event in ((7, "list_exit"), (5, "list_enter")):
                 for profile_id in members[:1]:
