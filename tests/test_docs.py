@@ -74,3 +74,20 @@ def test_rows_of_erased_people_are_found_in_all_tables(account, ometria, export,
     assert found["unsubscribes"] == sum(row["profile_id"] == person["id"] for row in account.unsubscribes)
     assert found["list_changes"] >= 1
     assert found["email_events"] == sum((event["email"] or "").strip().lower() == address for event in account.events)
+
+
+def test_events_that_were_loaded_and_copied_are_there_once(account, export, load, warehouse):
+    load("--tables", "email_events")
+    *_, view = sql("scale.md")
+    with duckdb.connect(str(warehouse.path)) as connection:
+        # copied: all files but the oldest, and one that was never loaded
+        connection.execute("""
+            CREATE TABLE ometria.email_events_copied AS SELECT * EXCLUDE (event_key) FROM ometria.email_events
+            WHERE _file_path > (SELECT min(_file_path) FROM ometria.email_events);
+            INSERT INTO ometria.email_events_copied
+            SELECT * REPLACE ('new.csv.gz' AS _file_path, event_id || '-new' AS event_id)
+            FROM ometria.email_events_copied LIMIT 10""")
+        connection.execute(view)
+        found = connection.execute("SELECT event_id FROM ometria.all_email_events").fetchall()
+    events = {event["event_id"] for event in account.events}
+    assert len(found) == len(set(found)) == len(events) + 10
