@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timezone
 
 import pytest
+from truth import utc
 
 from ometria_source import __version__
 from ometria_source.simulator import Behaviour
@@ -17,6 +19,11 @@ def test_the_figures_of_a_run(account, ometria, export, load, workspace):
     # one that is called off at the end of a scan may never arrive
     assert report["requests"] >= len(ometria.requests)
     assert report["requests"] == sum(table["requests"] for table in report["tables"].values())
+    newest = max(utc(row["timestamp"]) for row in account.unsubscribes)
+    assert datetime.fromisoformat(report["tables"]["unsubscribes"]["newest"]) == newest
+    lag = (datetime.now(timezone.utc) - newest).total_seconds()
+    assert abs(lag - report["tables"]["unsubscribes"]["lag_seconds"]) < 60
+    assert report["tables"]["email_events"]["lag_seconds"] >= 0
     assert report["tables"]["profiles"] | {"seconds": 0, "requests": 0} == {
         "status": "ok",
         "rows_read": len(account.profiles),
@@ -25,6 +32,9 @@ def test_the_figures_of_a_run(account, ometria, export, load, workspace):
         "requests": 0,
         "retries": 0,
         "seconds": 0,
+        "seconds_waited": 0,
+        "newest": None,
+        "lag_seconds": None,
         "new_columns": [],
         "files": {},
         "notes": [],

@@ -15,6 +15,7 @@ import logging
 import re
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -91,6 +92,8 @@ class OmetriaClient:
         requests_per_second: The pace of all requests to this account.
         requests: Requests sent so far.
         retries: Attempts that repeated a failed one.
+        seconds_waited: Between failed attempts, summed over all requests.
+        on_request: Called after each request, in whatever thread it was sent from.
         told_to_wait: Of each 429, the header `Retry-After`; None: it had none.
     """
 
@@ -98,6 +101,8 @@ class OmetriaClient:
         self.requests_per_second = requests_per_second
         self.requests = 0
         self.retries = 0
+        self.seconds_waited = 0.0
+        self.on_request: Callable[[], None] = lambda: None
         self.told_to_wait: list[str | None] = []
         self._base_url = base_url.rstrip("/")
         self._patience_minutes = patience_minutes
@@ -188,6 +193,7 @@ class OmetriaClient:
     def _note_retry(self, path: str, attempt: RetryCallState) -> None:
         with self._lock:
             self.retries += 1
+            self.seconds_waited += attempt.upcoming_sleep
         fault = attempt.outcome.exception() if attempt.outcome else None
         log.info("%s: %s; attempt %d in %.1f s", path, fault, attempt.attempt_number + 1, attempt.upcoming_sleep)
 
@@ -212,6 +218,7 @@ class OmetriaClient:
                     errand.attempt_began = attempt.left_at
                     with self._lock:
                         self.requests += 1
+                    self.on_request()
         told = seconds_to_wait(response.headers.get("Retry-After"))
         if response.status_code == 429:
             self.told_to_wait.append(response.headers.get("Retry-After"))

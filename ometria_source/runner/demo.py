@@ -17,6 +17,7 @@ import duckdb
 from dlt.extract import DltSource
 
 from ometria_source.runner.options import DEFAULT_DATASET, DEFAULT_DESTINATION, TABLES
+from ometria_source.runner.progress import display
 from ometria_source.runner.report import RunReport
 from ometria_source.runner.run import run_tables
 from ometria_source.runner.workspace import open_pipeline, pipeline_folder, working_folder
@@ -98,7 +99,8 @@ def _forget_earlier_demo() -> None:
 
 
 def _load(pipeline: dlt.Pipeline, ometria: SimulatedOmetria, export: Path) -> RunReport:
-    report = run_tables(pipeline, _source(ometria, export), list(TABLES), full_refresh=False, privacy=Privacy())
+    source, progress = _source(ometria, export), display(verbose=False)
+    report = run_tables(pipeline, source, list(TABLES), full_refresh=False, privacy=Privacy(), progress=progress)
     print("\n".join(report.lines()))
     return report
 

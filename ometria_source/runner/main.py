@@ -19,6 +19,7 @@ from ometria_source.runner.describe import run_describe
 from ometria_source.runner.destinations import capabilities_of
 from ometria_source.runner.options import INVENTORY, PIPELINE_NAME, TABLES, Options, parse_options
 from ometria_source.runner.preflight import configured_privacy
+from ometria_source.runner.progress import display
 from ometria_source.runner.redaction import redact_errors, redacted_packages, redacted_traceback
 from ometria_source.runner.report_file import as_json, check_place, write_json
 from ometria_source.runner.run import run_tables
@@ -106,6 +107,7 @@ def _load_account(options: Options) -> int:
                 tables,
                 options.full_refresh,
                 configured_privacy(),
+                display(options.verbose),
                 offered_only=options.offered_only,
             )
     print("\n".join(report.lines()))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any
 
 from ometria_source.tables.metrics import REQUESTS, RETRIES, ROWS_READ
@@ -32,6 +33,7 @@ class TableReport:
         metrics: What its resource counted.
         seconds: How long its extraction took.
         rows: Rows in the table after the run; None where that is not known.
+        newest: Time (UTC) of the newest row, of a log; else None.
         new_columns: Columns that the run added to an existing table.
         variants: Columns that the run added for values of another type, and that type.
         error: Why it was not loaded.
@@ -45,6 +47,7 @@ class TableReport:
     metrics: dict[str, Any] = field(default_factory=dict)
     seconds: float = 0.0
     rows: int | None = None
+    newest: datetime | None = None
     new_columns: list[str] = field(default_factory=list)
     variants: dict[str, str] = field(default_factory=dict)
     error: str | None = None
@@ -60,6 +63,7 @@ class RunReport:
 
     tables: list[TableReport] = field(default_factory=list)
     seconds: float = 0.0
+    ended: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
     destination: str = ""
     dataset: str = ""
     error: str | None = None

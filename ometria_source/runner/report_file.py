@@ -9,7 +9,7 @@ from typing import Any
 
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.runner.report import RunReport, TableReport
-from ometria_source.tables.metrics import REQUESTS, RETRIES, ROWS_READ
+from ometria_source.tables.metrics import REQUESTS, RETRIES, ROWS_READ, SECONDS_WAITED
 
 
 def check_place(place: str) -> Path:
@@ -72,6 +72,9 @@ def _table(report: RunReport, table: TableReport) -> dict[str, Any]:
         "requests": table.metrics.get(REQUESTS, 0),
         "retries": table.metrics.get(RETRIES, 0),
         "seconds": round(table.seconds, 3),
+        "seconds_waited": round(table.metrics.get(SECONDS_WAITED, 0), 3),
+        "newest": table.newest.isoformat() if table.newest else None,
+        "lag_seconds": round((report.ended - table.newest).total_seconds()) if table.newest else None,
         "new_columns": [*table.new_columns, *table.variants],
         "files": {name: number for name, number in table.metrics.items() if name.startswith("files_")},
         "notes": table.notes,

@@ -14,18 +14,20 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timezone
 
 import dlt
-from dlt.common.destination.client import SupportsOpenTables
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ometria_source.exceptions import AccessDeniedError, ConfigurationError
+from ometria_source.runner.contents import count_rows, newest
 from ometria_source.runner.destinations import file_format
 from ometria_source.runner.migration import change_tables
 from ometria_source.runner.packages import mend_packages, note_extracted, pending_packages, store_schemas
 from ometria_source.runner.preflight import check_settings
+from ometria_source.runner.progress import Display
 from ometria_source.runner.report import RunReport, TableReport
 from ometria_source.runner.sentences import (
     contract_refusal,
@@ -39,7 +41,6 @@ from ometria_source.runner.workspace import drop_unfounded_state
 from ometria_source.tables.catalogue import NESTED
 from ometria_source.tables.metrics import REQUESTS
 from ometria_source.tables.privacy import Privacy
-from ometria_source.tables.snapshots import ended_at
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ def run_tables(
     tables: list[str],
     full_refresh: bool,
     privacy: Privacy,
+    progress: Display,
     *,
     offered_only: bool = False,
 ) -> RunReport:
@@ -63,6 +65,7 @@ def run_tables(
         tables: Names of its resources, in the order in which to read them.
         full_refresh: Whether to replace these tables with what is read now.
         privacy: The source's settings.
+        progress: Shows what the run is at.
         offered_only: Whether a table is left out that the account does not offer, or whose setting is missing.
 
     Returns:
@@ -77,19 +80,24 @@ def run_tables(
         mend_packages(pipeline)
         drop_unfounded_state(pipeline)
         store_schemas(pipeline)
-        _finish_pending(pipeline)
+        _finish_pending(pipeline, progress)
         pipeline.sync_destination()
         check_settings(pipeline, source, tables, full_refresh, privacy)
         known = _columns(pipeline)
         for name in tables:
             report.tables.append(TableReport(name))
-            _extract(pipeline, source, report.tables[-1], full_refresh, offered_only)
+            selected = source.with_resources(name)
+            with progress.step(name, selected.resources[name].custom_metrics):
+                _extract(pipeline, selected, report.tables[-1], full_refresh, offered_only)
         report.error = _key_is_refused(report.tables)
-        _load(pipeline)
+        with progress.step("load"):
+            _load(pipeline)
         columns = _columns(pipeline)
         for table in report.tables:
-            table.rows = _count(pipeline, table.name)
-            table.nested = {name: _count(pipeline, name) for name in NESTED.get(table.name, ()) if not table.left_out}
+            table.rows, table.newest = count_rows(pipeline, table.name), newest(pipeline, table.name)
+            table.nested = {
+                name: count_rows(pipeline, name) for name in NESTED.get(table.name, ()) if not table.left_out
+            }
             for name in (table.name, *table.nested):
                 _note_changes(table, name, known.get(name, {}), columns.get(name, {}))
     except ConfigurationError:
@@ -109,15 +117,16 @@ def run_tables(
         if tables and not report.tables:
             report.error += " No table was read."
         report.tables += [TableReport(name) for name in tables[len(report.tables) :]]
-    report.seconds = time.monotonic() - began
+    report.seconds, report.ended = time.monotonic() - began, datetime.now(timezone.utc)
     return report
 
 
-def _finish_pending(pipeline: dlt.Pipeline) -> None:
+def _finish_pending(pipeline: dlt.Pipeline, progress: Display) -> None:
     if pending_packages(pipeline):
         log.warning("A package of an earlier run is finished first")
         try:
-            _load(pipeline)
+            with progress.step("load of an earlier run"):
+                _load(pipeline)
         except PipelineStepFailed as error:
             if not contract_refusal(error) or _abort(pipeline):
                 raise
@@ -155,7 +164,7 @@ def _key_is_refused(tables: list[TableReport]) -> str | None:
 
 
 def _extract(
-    pipeline: dlt.Pipeline, source: DltSource, table: TableReport, full_refresh: bool, offered_only: bool
+    pipeline: dlt.Pipeline, selected: DltSource, table: TableReport, full_refresh: bool, offered_only: bool
 ) -> None:
     """Extract one table into a package of its own.
 
@@ -163,7 +172,6 @@ def _extract(
         PipelineStepFailed: `schema_contract` refuses a change, and so the whole run.
     """
     began = time.monotonic()
-    selected = source.with_resources(table.name)
     with _notices(table):
         try:
             pipeline.extract(
@@ -229,28 +237,3 @@ def _note_changes(table: TableReport, name: str, before: TTableSchemaColumns, af
             table.variants[f"{within}{column}"] = str(after[column]["data_type"])
         elif before:
             table.new_columns.append(f"{within}{column}")
-
-
-def _count(pipeline: dlt.Pipeline, name: str) -> int | None:
-    """The current rows of a table: without past versions, and without rows that are kept although they vanished.
-
-    None where it does not exist yet or cannot be counted.
-    """
-    try:
-        files = pipeline.destination_client()
-        if isinstance(files, SupportsOpenTables):
-            # DuckDB would fetch an extension for each from the network
-            if files.is_open_table("delta", name):
-                return int(files.load_open_table("delta", name).to_pyarrow_dataset().count_rows())
-            if files.is_open_table("iceberg", name):
-                return int(files.load_open_table("iceberg", name).scan().count())
-        with pipeline.sql_client() as client:
-            ended = ended_at(pipeline.default_schema.tables[name])
-            condition = f" WHERE {client.escape_column_name(ended)} IS NULL" if ended else ""
-            # dlt quotes the names, which are of our tables
-            query = f"SELECT COUNT(*) FROM {client.make_qualified_table_name(name)}{condition}"  # noqa: S608
-            rows = client.execute_sql(query)
-            return int(rows[0][0]) if rows else None
-    except Exception as error:  # noqa: BLE001  counting is a courtesy: everything is loaded by now
-        log.info("%s cannot be counted: %s", name, type(error).__name__)
-        return None

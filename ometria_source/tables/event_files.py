@@ -26,7 +26,7 @@ from ometria_source.tables.event_export import Export
 from ometria_source.tables.event_reading import FileReader
 from ometria_source.tables.event_rows import TABLE, EventRows
 from ometria_source.tables.fields import LogFields
-from ometria_source.tables.metrics import ROWS_READ
+from ometria_source.tables.metrics import FILES_TO_READ, ROWS_READ
 from ometria_source.tables.privacy_state import check_names, known_columns, note_names
 from ometria_source.tables.watermark import start_of_table
 
@@ -99,6 +99,7 @@ class EventFiles:
         self._count("files_known", len(known) - len(again))
         self._count("files_read_again", len(again))
         files = new + again
+        self._count(FILES_TO_READ, len(files))
         if self._newest_first:
             files.sort(key=lambda file: file["modification_date"], reverse=True)
         return files

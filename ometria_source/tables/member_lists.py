@@ -28,7 +28,7 @@ from ometria_source.settings import PAGE_LIMIT
 from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, is_merged
 from ometria_source.tables.lists import list_pages
 from ometria_source.tables.member_paths import find_path, members_of, size_of
-from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.metrics import LISTS_READ, LISTS_TO_READ, ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.profile_scan import PATH as PROFILES_PATH
 from ometria_source.tables.profile_scan import Memberships, SharedProfileScan, list_ids, profile_pages
@@ -196,6 +196,8 @@ class _Reading:
     def _members(self, lists: list[JsonObject], path: str) -> Iterator[list[Pair]]:
         """Members and marker of each list; of one that is gone the marker alone."""
         most = most_ahead(self.client.requests_per_second)
+        metrics = dlt.current.resource_metrics()
+        metrics.update({LISTS_TO_READ: len(lists), LISTS_READ: 0})
         for item, pages in zip(lists, in_order(lists, lambda item: self._one_list(item, path), most), strict=True):
             if pages is None:
                 log.warning("member_lists: a list was deleted while it was read; its members are removed")
@@ -203,6 +205,7 @@ class _Reading:
             else:
                 for ids in pages.read():
                     yield [_pair(_id(item), profile_id) for profile_id in ids]
+            metrics[LISTS_READ] += 1
             if self.merged and not self.limited:
                 yield [_pair(_id(item), MARKER)]
 

@@ -18,7 +18,7 @@ from ometria_source.privacy.json_rows import RowPrivacy
 from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, is_merged, snapshot_merge
 from ometria_source.tables.fields import note_complete
-from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.metrics import ROWS_EXPECTED, ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.profile_scan import SharedProfileScan, profile_pages
 from ometria_source.tables.rows import KEPT_COLUMNS, Row, RowMapper, in_snake_case, read_instant
@@ -146,6 +146,8 @@ def profiles_resource(
         fields: set[str] = set()
         limited = is_limited()
         with counting(client) as metrics, shared_scan.recording(watermark.started, since) as note:
+            if since is None and "ids" in state:
+                metrics[ROWS_EXPECTED] = IdSketch.from_state(state["ids"]).rows
             for page in profile_pages(client, since):
                 rows = [protect(mapper.row(profile)) for profile in page]
                 for profile, row in zip(page, rows, strict=True):

@@ -33,7 +33,7 @@ from ometria_source.tables.deletions import (
     snapshot_merge,
 )
 from ometria_source.tables.fields import note_complete
-from ometria_source.tables.metrics import ROWS_READ, counting
+from ometria_source.tables.metrics import ROWS_EXPECTED, ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.rows import Row, RowMapper, flat
 from ometria_source.tables.variants import Variants
@@ -117,6 +117,8 @@ def mirror(
         rows = RecordRows(table, policies, tells_childless=merged and limited)
         found = IdSketch()
         with counting(client) as metrics:
+            if "ids" in state:
+                metrics[ROWS_EXPECTED] = IdSketch.from_state(state["ids"]).rows
             for page in pages(client):
                 for record in page:
                     key = rows.add(record)
