@@ -162,7 +162,7 @@ def _(ask, rows, tables):
                         "## Load health and freshness",
                         "",
                         "| table | rows | newest (UTC) |",
-                        "|---|--:|---|",
+                        "|:--|--:|:--|",
                         *lines,
                     ]
                 )
@@ -229,7 +229,7 @@ def _(ask, current, lists, names, rows, sizes):
             growth.append({"list": name, "acquired": month["acquired"].isoformat(), "members": totals[name]})
     growth_chart = (
         alt.Chart(alt.Data(values=growth), title="Today's members by the month in which they were acquired, added up")
-        .mark_line(interpolate="step-after", point=True)
+        .mark_line(point=True)
         .encode(
             x=alt.X("acquired:T", timeUnit="utcyearmonth", title=None),
             y=alt.Y("members:Q", title="members"),
