@@ -102,6 +102,17 @@ def test_a_load_from_a_notebook_leaves_the_next_run_nothing_to_put_right(account
     truth.assert_unsubscribes(warehouse, account)
 
 
+def test_what_a_notebook_loaded_first_is_gone_on_from(account, ometria, load, warehouse):
+    pipeline = dlt.pipeline("ometria_pipeline", destination="duckdb", dataset_name="ometria")
+    pipeline.run(ometria_source().with_resources("profiles"))
+    result = load("--tables", "profiles")
+    # not the whole account again
+    assert f" {len(account.profiles)} " not in result.out.split("profiles", 1)[1][:20]
+    assert "belongs to another" not in result.err
+    assert "made by another program" in result.err
+    truth.assert_profiles(warehouse, account)
+
+
 def test_a_lost_working_folder_is_restored_and_nothing_is_read_again(
     account, ometria, export, load, warehouse, monkeypatch, tmp_path
 ):

@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 PLACE = "ometria_place"
 
 ELSEWHERE = "The local state belongs to another destination, dataset or current folder"
+UNKNOWN = "The local state, made by another program, does not say to which destination it belongs"
 UNREADABLE = "The local state cannot be read"
 UNFOUNDED = "The local state, or a pending package, does not follow from what the destination holds"
 
@@ -93,7 +94,7 @@ def open_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pip
     place = [destination, dataset, here]
     known = _known_place(pipeline_name)
     if known[: len(place)] != place:
-        _forget(pipeline_name, ELSEWHERE)
+        _forget(pipeline_name, ELSEWHERE if known else UNKNOWN)
     pipeline = create_pipeline(pipeline_name, destination, dataset)
     location = str(pipeline.destination_client().config)
     if known[: len(place)] == place and known != [*place, location]:
