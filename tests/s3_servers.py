@@ -171,6 +171,12 @@ def free_ports(number: int) -> list[int]:
         return [one.getsockname()[1] for one in sockets]
 
 
+def listens(port: int) -> bool:
+    """Whether a server on loopback takes connections."""
+    with socket.socket() as connection:
+        return connection.connect_ex(("127.0.0.1", port)) == 0
+
+
 @contextmanager
 def running(
     command: list[str], folder: Path, is_ready, *, user: str | None = None, end: signal.Signals = signal.SIGKILL

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from s3_servers import free_ports
+from s3_servers import free_ports, listens, running
 
 pytestmark = pytest.mark.slow
 
@@ -88,27 +87,25 @@ class Page:
         return [dict(part.split(": ", 1) for part in label.split("; ")) for label in labels]
 
 
-@contextmanager
-def served(*arguments: str) -> Iterator[str]:
-    """The notebook as `marimo run` serves it; its address."""
-    (port,) = free_ports(1)
-    command = [sys.executable, "-m", "marimo", "-y", "run", NOTEBOOK, "--headless", "--no-token", "--port", port]
-    with subprocess.Popen(
-        list(map(str, [*command, "--", *arguments])), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as server:
-        try:
-            # it prints its address when it listens
-            assert any("URL:" in line for line in iter(server.stdout.readline, "")), "it ended before it listened"
+@pytest.fixture
+def served(tmp_path):
+    """Serves the notebook as `marimo run` does; its address."""
+
+    @contextmanager
+    def serve(*arguments: str) -> Iterator[str]:
+        (port,) = free_ports(1)
+        command = [sys.executable, "-m", "marimo", "-y", "run", NOTEBOOK, "--headless", "--no-token", "--port", port]
+        with running(list(map(str, [*command, "--", *arguments])), tmp_path, lambda: listens(port)):
             yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
+
+    return serve
 
 
 def bars(marks: list[dict[str, str]], name: str, value: str) -> dict[str, int]:
     return {mark[name]: int(mark[value].replace(",", "")) for mark in marks}
 
 
-def test_the_pictures_show_what_the_account_holds(account, ometria, export, load, page):
+def test_the_pictures_show_what_the_account_holds(account, ometria, export, load, page, served):
     load()
     titles = {list_id: item["title"] for list_id, item in account.lists.items()}
     members = {list_id: set(people) for list_id, people in account.members.items()}
@@ -176,7 +173,7 @@ def total(marks: list[dict[str, str]], name: str) -> Counter[str]:
     return found
 
 
-def test_the_controls_change_the_pictures(account, ometria, export, load, page):
+def test_the_controls_change_the_pictures(account, ometria, export, load, page, served):
     load()
     campaign = next(event["campaign_title"] for event in account.events if event["campaign_title"])
     with served() as address:
@@ -193,7 +190,7 @@ def test_the_controls_change_the_pictures(account, ometria, export, load, page):
         assert page.troubles == []
 
 
-def test_a_load_of_one_table_with_history_is_shown_too(account, ometria, load, page, monkeypatch):
+def test_a_load_of_one_table_with_history_is_shown_too(account, ometria, load, page, served, monkeypatch):
     monkeypatch.setenv("SOURCES__OMETRIA__HISTORY", '["profiles"]')
     monkeypatch.setenv("SOURCES__OMETRIA__FULL_SCAN_DAYS", "0")
     load("--tables", "profiles")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg2
-from s3_servers import free_ports, running
+from s3_servers import free_ports, listens, running
 
 # Where the Debian package puts what `postgres` and `initdb` are.
 DEBIAN_FOLDERS = "/usr/lib/postgresql/*/bin"
@@ -67,7 +66,7 @@ def fakesnow(python: str, folder: Path) -> Iterator[str]:
     """An emulated Snowflake; dlt's connection string."""
     (port,) = free_ports(1)
     command = [python, str(Path(__file__).with_name("fakesnow_server.py")), str(port)]
-    with running(command, folder, lambda: _listens(port)):
+    with running(command, folder, lambda: listens(port)):
         yield f"snowflake://tester:invented@emulated/ometria_db?host=127.0.0.1&port={port}&protocol=http"
 
 
@@ -84,8 +83,3 @@ def _takes_connections(connection: str) -> bool:
     except psycopg2.OperationalError:
         return False
     return True
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as connection:
-        return connection.connect_ex(("127.0.0.1", port)) == 0
