@@ -38,9 +38,11 @@ from dagster_dlt.translator import DltResourceTranslatorData
 from dlt.common.destination.client import WithStagingDataset
 
 from ometria_source import ometria_source
+from ometria_source.runner.contents import newest
 from ometria_source.runner.destinations import create_pipeline, file_format
 from ometria_source.runner.redaction import redact_errors
 from ometria_source.runner.sentences import sentence, was_interrupted
+from ometria_source.runner.workspace import working_folder
 
 DESTINATION = os.environ.get("OMETRIA_DESTINATION", "duckdb")
 DATASET = os.environ.get("OMETRIA_DATASET", "ometria")
@@ -59,6 +61,10 @@ TABLES_ARE_FRESH_FOR = timedelta(hours=3)
 EXPORT_IS_FRESH_FOR = timedelta(days=2)
 
 
+def _key(name: str) -> AssetKey:
+    return AssetKey(["ometria", name])
+
+
 class OmetriaTranslator(DagsterDltTranslator):
     """Gives assets the names of the tables."""
 
@@ -66,7 +72,7 @@ class OmetriaTranslator(DagsterDltTranslator):
         """The asset of a resource: `ometria/<table>`, which depends on nothing in Dagster."""
         spec = super().get_asset_spec(data)
         return spec.replace_attributes(
-            key=AssetKey(["ometria", data.resource.name]),
+            key=_key(data.resource.name),
             deps=[],
             freshness_policy=FreshnessPolicy.time_window(fail_window=TABLES_ARE_FRESH_FOR),
         )
@@ -78,8 +84,7 @@ class BackfillTranslator(OmetriaTranslator):
     def get_asset_spec(self, data: DltResourceTranslatorData) -> AssetSpec:
         """The asset of a resource's backfill: `ometria/<table>_backfill`."""
         spec = super().get_asset_spec(data)
-        key = AssetKey(["ometria", f"{data.resource.name}_backfill"])
-        return spec.replace_attributes(key=key, freshness_policy=None)
+        return spec.replace_attributes(key=_key(f"{data.resource.name}_backfill"), freshness_policy=None)
 
 
 # The first five tables; name others to load them too, such as `orders`, each of which costs requests of every run.
@@ -98,18 +103,18 @@ def ometria_assets(context: AssetExecutionContext, dagster_dlt: DagsterDltResour
     """The tables, one after another in one process, which is what keeps them within the rate of the account."""
     redact_errors()
     failures = []
-    for name in source.selected_resources:
-        if AssetKey(["ometria", name]) not in context.selected_asset_keys:
-            continue
-        try:
-            yield from dagster_dlt.run(
-                context=context, dlt_source=source.with_resources(name), loader_file_format=file_format(pipeline)
-            )
-        except Exception as error:
-            if was_interrupted(error):
-                raise
-            # it keeps no other table from loading
-            failures.append(f"{name} was not loaded. {sentence(error)}")
+    wanted = [name for name in source.selected_resources if _key(name) in context.selected_asset_keys]
+    # another run would empty it; that one fails, and is tried again
+    with working_folder(PIPELINE):
+        for name in wanted:
+            try:
+                yield from dagster_dlt.run(
+                    context=context, dlt_source=source.with_resources(name), loader_file_format=file_format(pipeline)
+                )
+            except Exception as error:  # noqa: PERF203  it keeps no other table from loading
+                if was_interrupted(error):
+                    raise
+                failures.append(f"{name} was not loaded. {sentence(error)}")
     if failures:
         raise Failure("\n".join(failures))
 
@@ -153,20 +158,17 @@ def _drop_staging(worker: dlt.Pipeline) -> None:
                     client.drop_storage()
 
 
-@asset_check(asset=AssetKey(["ometria", "email_events"]), description="Whether the export still delivers files.")
+@asset_check(asset=_key("email_events"), description="Whether the export still delivers files.")
 def export_is_fresh() -> AssetCheckResult:
     """Warns when the newest file that was loaded is old: the loads succeed, and bring nothing."""
-    with pipeline.sql_client() as client:
-        table = client.make_qualified_table_name("email_events")
-        rows = client.execute_sql(f"SELECT MAX(_file_modified_at) FROM {table}")  # noqa: S608  dlt quotes the name
-    newest = rows[0][0] if rows else None
-    if newest is None:
-        return AssetCheckResult(passed=False, severity=AssetCheckSeverity.WARN, description="There is no event yet.")
-    age = datetime.now(timezone.utc) - newest
+    newest_file = newest(pipeline, "email_events")
+    if newest_file is None:
+        return AssetCheckResult(passed=False, severity=AssetCheckSeverity.WARN, description="No event can be found.")
+    age = datetime.now(timezone.utc) - newest_file
     return AssetCheckResult(
         passed=age <= EXPORT_IS_FRESH_FOR,
         severity=AssetCheckSeverity.WARN,
-        metadata={"newest_file": newest.isoformat(), "age_in_hours": age.total_seconds() / 3600},
+        metadata={"newest_file": newest_file.isoformat(), "age_in_hours": age.total_seconds() / 3600},
     )
 
 

@@ -11,6 +11,7 @@ import pytest
 import truth
 
 from ometria_source.runner.options import TABLES
+from ometria_source.runner.workspace import working_folder
 
 pytestmark = pytest.mark.slow
 
@@ -90,3 +91,13 @@ def test_a_table_or_an_export_that_is_not_fresh_is_told(account, export, module)
     module.EXPORT_IS_FRESH_FOR = timedelta(0)
     (check,) = materialize(module, "email_events").get_asset_check_evaluations()
     assert not check.passed
+
+
+def test_a_run_beside_another_one_leaves_its_working_folder_alone(account, ometria, module, warehouse):
+    assert materialize(module, "lists").success
+    with working_folder(module.PIPELINE):
+        result = materialize(module, "lists")
+    assert not result.success
+    assert materialized(result) == []
+    assert "Another run" in str([event.event_specific_data for event in result.all_events])
+    truth.assert_lists(warehouse, account)
