@@ -22,6 +22,7 @@ with app.setup:
     import marimo as mo
     import pyarrow as pa
     from dlt.common.pipeline import get_dlt_pipelines_dir
+    from dlt.pipeline.exceptions import CannotRestorePipelineException
 
     from ometria_source.tables.snapshots import ended_at
 
@@ -61,11 +62,12 @@ def missing(table: str) -> mo.Html:
 @app.cell
 def _():
     arguments = mo.cli_args()
-    pipeline = dlt.attach(
-        arguments.get("pipeline") or newest_pipeline(),
-        destination=arguments.get("destination"),
-        dataset_name=arguments.get("dataset"),
-    )
+    _name = arguments.get("pipeline") or newest_pipeline()
+    try:
+        pipeline = dlt.attach(_name, destination=arguments.get("destination"), dataset_name=arguments.get("dataset"))
+    except CannotRestorePipelineException:
+        _nothing = f"No load of `{_name}` is known on this machine. Load first, if only the demo: "
+        mo.stop(True, mo.callout(mo.md(f"{_nothing}`python pipelines/ometria_pipeline.py --demo`."), kind="warn"))
     dataset = pipeline.dataset()
     tables = set(dataset.tables)
 

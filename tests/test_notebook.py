@@ -209,3 +209,10 @@ def test_a_load_of_one_table_with_history_is_shown_too(account, ometria, load, p
         for table in ("member_lists", "email_events", "unsubscribes"):
             assert f"{table} is not loaded" in text
         assert page.troubles == []
+
+
+def test_where_nothing_was_loaded_a_sentence_says_what_to_do(page, served):
+    with served() as address:
+        page.page.goto(address)
+        page.page.get_by_text("No load of").wait_for()
+        assert "python pipelines/ometria_pipeline.py --demo" in page.text()

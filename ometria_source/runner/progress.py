@@ -51,7 +51,6 @@ class Bars:
 
     def __init__(self, stream: TextIO) -> None:
         self._console = Console(file=stream)
-        self._bars: Progress | None = None
 
     @contextmanager
     def step(self, name: str, metrics: Metrics = NOTHING) -> Iterator[None]:
