@@ -44,12 +44,13 @@ def count_rows(pipeline: dlt.Pipeline, name: str) -> int | None:
 
 def newest(pipeline: dlt.Pipeline, name: str) -> datetime | None:
     """The time (UTC) of the newest row of a log; None for other tables, for files, and where it cannot be told."""
-    if name not in NEWEST or isinstance(pipeline.destination_client(), SupportsOpenTables):
-        return None
     try:
+        if name not in NEWEST or isinstance(pipeline.destination_client(), SupportsOpenTables):
+            return None
+        now = datetime.now(timezone.utc)
         with pipeline.sql_client() as client:
             column, table = client.escape_column_name(NEWEST[name]), client.make_qualified_table_name(name)
-            rows = client.execute_sql(f"SELECT MAX({column}) FROM {table}")  # noqa: S608  as above
+            rows = client.execute_sql(f"SELECT MAX({column}) FROM {table} WHERE {column} <= %s", now)  # noqa: S608  as above
         if not rows or rows[0][0] is None:
             return None
         # SQLite has no type for it

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import dlt
 from dlt.common.destination import AnyDestination, Destination, DestinationCapabilitiesContext, TLoaderFileFormat
 from dlt.common.destination.exceptions import UnknownDestinationModule
+from dlt.common.pipeline import LoadInfo
 from dlt.destinations import postgres
 
 from ometria_source.exceptions import InvalidSettingError
+from ometria_source.runner.migration import change_tables
 
 # Other destinations' defaults suit. Parquet: measured on DuckDB, 14 times faster than INSERT statements. INSERT
 # statements: for rows of the export dlt would write csv, from which PostgreSQL reads an empty text as null.
@@ -24,6 +28,42 @@ FILE_FORMATS: dict[str, TLoaderFileFormat] = {
 INDEXES = "create_indexes"
 
 
+class SharedPipeline(dlt.Pipeline):
+    """A pipeline into a dataset that other processes may load into at the same time."""
+
+    _is_aborting = False
+
+    def load(self, *arguments: Any, **options: Any) -> LoadInfo:
+        """As dlt's, in turn with others."""
+        if not self._is_aborting:
+            change_tables(self)
+        with _turn(self):
+            return super().load(*arguments, **options)
+
+    def abort_packages(self, *arguments: Any, **options: Any) -> Any:
+        """As dlt's, which loads nothing but calls `load`: what was refused must change no table."""
+        self._is_aborting = True
+        try:
+            return super().abort_packages(*arguments, **options)
+        finally:
+            self._is_aborting = False
+
+
+@contextmanager
+def _turn(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """Let no two processes merge at the same time: each would delete what is there of a key, and both would insert it.
+
+    Where a unique index forbids that, or a DELETE locks the table, dlt's merge needs no turn. PostgreSQL has neither.
+    """
+    if not isinstance(pipeline.destination, postgres):
+        yield
+        return
+    with pipeline.sql_client() as client:
+        # it ends with the connection, also when the process dies
+        client.execute_sql("SELECT pg_advisory_lock(hashtext(%s))", str(pipeline.dataset_name))
+        yield
+
+
 def create_pipeline(pipeline_name: str, destination: str, dataset: str, **settings: Any) -> dlt.Pipeline:
     """A pipeline into a destination.
 
@@ -33,7 +73,9 @@ def create_pipeline(pipeline_name: str, destination: str, dataset: str, **settin
         dataset: Name of the dataset.
         **settings: Further arguments of `dlt.pipeline`.
     """
-    pipeline: dlt.Pipeline = dlt.pipeline(pipeline_name, destination=destination, dataset_name=dataset, **settings)
+    pipeline = dlt.pipeline(
+        pipeline_name, destination=destination, dataset_name=dataset, _impl_cls=SharedPipeline, **settings
+    )
     if isinstance(pipeline.destination, postgres) and dlt.config.get(f"destination.{destination}.{INDEXES}") is None:
         pipeline.destination.config_params[INDEXES] = False
     return pipeline

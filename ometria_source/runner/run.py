@@ -24,7 +24,6 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from ometria_source.exceptions import AccessDeniedError, ConfigurationError
 from ometria_source.runner.contents import count_rows, newest
 from ometria_source.runner.destinations import file_format
-from ometria_source.runner.migration import change_tables
 from ometria_source.runner.packages import mend_packages, note_extracted, pending_packages, store_schemas
 from ometria_source.runner.preflight import check_settings
 from ometria_source.runner.progress import Display
@@ -151,7 +150,6 @@ def _abort(pipeline: dlt.Pipeline) -> str:
 
 def _load(pipeline: dlt.Pipeline) -> None:
     pipeline.normalize()
-    change_tables(pipeline)
     pipeline.load()
 
 

@@ -6,6 +6,7 @@ there is one at the bottom, and names no more than the type of any other.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Iterator
 from typing import Any
 
@@ -74,7 +75,8 @@ def not_offered(error: BaseException) -> OmetriaError | None:
 
 def was_interrupted(error: BaseException) -> bool:
     """Whether it was the user, or an orchestrator, who ended what failed."""
-    return any(not isinstance(link, Exception | GeneratorExit) for link in _chain(error))
+    # a time-out of aiohttp's has a `CancelledError` in its chain
+    return any(not isinstance(link, Exception | GeneratorExit | CancelledError) for link in _chain(error))
 
 
 def contract_refusal(error: BaseException) -> SchemaContractError | None:

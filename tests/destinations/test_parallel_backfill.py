@@ -10,6 +10,7 @@ import sys
 from contextlib import ExitStack
 from datetime import datetime, timedelta, timezone
 
+import psycopg2
 import pytest
 from machine import KILLED_PROGRAM, PROGRAM
 
@@ -122,6 +123,29 @@ def test_workers_that_make_the_dataset_at_the_same_moment(at_postgres, worker, i
                     assert line.recv(64).decode().strip() == place
     assert_loaded(processes)
     assert_same(at_postgres, in_one_run)
+
+
+def test_an_event_in_files_of_several_windows_is_there_once(account, bucket, at_postgres, worker, in_one_run):
+    for day in range(DAYS):
+        write_events(bucket / f"shared_{day:02}.csv", account.events[:20], START + timedelta(days=day, hours=1))
+    # the tables are there, and to insert takes as long as with many rows: all workers would have deleted by then
+    assert_loaded([worker(0)])
+    database = psycopg2.connect(at_postgres.settings["DESTINATION__POSTGRES__CREDENTIALS"])
+    with database, database.cursor() as cursor:
+        cursor.execute(f"DELETE FROM {at_postgres.dataset}.email_events")
+        cursor.execute(
+            "CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS "
+            "$$ BEGIN PERFORM pg_sleep(4); RETURN NULL; END $$"
+        )
+        cursor.execute(
+            f"CREATE TRIGGER slow AFTER INSERT ON {at_postgres.dataset}.email_events "
+            "FOR EACH STATEMENT EXECUTE FUNCTION wait()"
+        )
+    database.close()
+    assert_loaded([worker(number) for number in range(WORKERS)])
+    keys = [row["event_key"] for row in at_postgres.rows("email_events")]
+    assert len(keys) == len(set(keys))
+    assert set(keys) == {row["event_key"] for row in in_one_run.rows("email_events")}
 
 
 @pytest.mark.parametrize("fate", [("extract", 20), ("load", 10), ("load", 40), ("load", 75)], ids=lambda at: f"{at}")
