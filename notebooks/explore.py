@@ -22,8 +22,10 @@ with app.setup:
     import marimo as mo
     import pyarrow as pa
     from dlt.common.pipeline import get_dlt_pipelines_dir
+    from dlt.destinations.exceptions import DatabaseException
     from dlt.pipeline.exceptions import CannotRestorePipelineException
 
+    from ometria_source.export.shapes import has_personal_name
     from ometria_source.tables.snapshots import ended_at
 
     # Lists in a chart: more cannot be told apart.
@@ -275,7 +277,10 @@ def _(ask, current, lists, names):
 
 @app.cell
 def _(columns, rows):
-    event_columns = columns("email_events") if rows["email_events"] else []
+    # not those that say who somebody is
+    event_columns = (
+        [name for name in columns("email_events") if not has_personal_name(name)] if rows["email_events"] else []
+    )
     choices = {
         "kind": first_like(event_columns, r"event_?type$", r"^(event|action|type)$", r"type"),
         "time": first_like(event_columns, r"^(event_?)?(time|timestamp|date)$", r"(_at|_time|_date|timestamp)$"),
@@ -320,7 +325,7 @@ def _(ask, chosen, rows):
 @app.cell
 def _(ask, chosen, kinds, steps):
     kind, message, campaign = (chosen.value[name] for name in ("kind", "message", "campaign"))
-    if kinds and message and campaign:
+    if kinds and message and campaign and any(steps.values()):
         counts = ", ".join(
             f'COUNT(DISTINCT CASE WHEN CAST("{kind}" AS VARCHAR) = \'{value}\' THEN "{message}" END) AS {step}'
             for step, value in steps.items()
@@ -332,6 +337,8 @@ def _(ask, chosen, kinds, steps):
     else:
         by_campaign = []
     found = [step for step in steps if by_campaign and step in by_campaign[0]]
+    if not found:
+        by_campaign = []
     by_campaign.sort(key=lambda row: (-row[found[0]], row["campaign"]))
     campaigns = mo.ui.dropdown(
         ["all campaigns", *(row["campaign"] for row in by_campaign)], value="all campaigns", label="funnel of"
@@ -377,25 +384,30 @@ def _(by_campaign, campaigns, found):
 
 @app.cell
 def _(ask, chosen, kinds):
+    engagement = []
     if kinds and chosen.value["time"]:
-        engagement = ask(f"""
-            SELECT CAST(CAST("{chosen.value["time"]}" AS TIMESTAMP) AS DATE) AS day,
-                   CAST("{chosen.value["kind"]}" AS VARCHAR) AS kind, COUNT(*) AS events
-            FROM email_events GROUP BY 1, 2""")
-        engagement_chart = (
-            alt.Chart(engagement, title="Events by day")
-            .mark_line(point=True)
-            .encode(
-                x=alt.X("day:T", timeUnit="utcyearmonthdate", title=None),
-                y=alt.Y("events:Q", title="events"),
-                color=alt.Color("kind:N", title=None),
-                tooltip=["day:T", "kind:N", "events:Q"],
-            )
-            .properties(width="container", height=240)
+        try:
+            engagement = ask(f"""
+                SELECT CAST(TRY_CAST("{chosen.value["time"]}" AS TIMESTAMP) AS DATE) AS day,
+                       CAST("{chosen.value["kind"]}" AS VARCHAR) AS kind, COUNT(*) AS events
+                FROM email_events GROUP BY 1, 2""").to_pylist()
+        except DatabaseException:
+            # not every destination has TRY_CAST, and the error would quote a value
+            engagement = []
+    events_by_day = [{**row, "day": row["day"].isoformat()} for row in engagement if row["day"]]
+    engagement_chart = (
+        alt.Chart(alt.Data(values=events_by_day), title="Events by day")
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("day:T", timeUnit="utcyearmonthdate", title=None),
+            y=alt.Y("events:Q", title="events"),
+            color=alt.Color("kind:N", title=None),
+            tooltip=["day:T", "kind:N", "events:Q"],
         )
-    else:
-        engagement_chart = None
-    engagement_chart
+        .properties(width="container", height=240)
+    )
+    no_time = mo.callout(mo.md("No column that can be read as a time says when: choose another one."), kind="neutral")
+    engagement_chart if events_by_day else no_time if kinds else None
     return
 
 

@@ -41,7 +41,7 @@ from ometria_source import ometria_source
 from ometria_source.runner.contents import newest
 from ometria_source.runner.destinations import create_pipeline, file_format
 from ometria_source.runner.redaction import redact_errors
-from ometria_source.runner.sentences import sentence, was_interrupted
+from ometria_source.runner.sentences import not_offered, sentence, was_interrupted
 from ometria_source.runner.workspace import working_folder
 
 DESTINATION = os.environ.get("OMETRIA_DESTINATION", "duckdb")
@@ -102,7 +102,7 @@ pipeline = create_pipeline(PIPELINE, DESTINATION, DATASET)
 def ometria_assets(context: AssetExecutionContext, dagster_dlt: DagsterDltResource) -> Iterator[Any]:
     """The tables, one after another in one process, which is what keeps them within the rate of the account."""
     redact_errors()
-    failures = []
+    failures, is_final = [], True
     wanted = [name for name in source.selected_resources if _key(name) in context.selected_asset_keys]
     # another run would empty it; that one fails, and is tried again
     with working_folder(PIPELINE):
@@ -115,8 +115,10 @@ def ometria_assets(context: AssetExecutionContext, dagster_dlt: DagsterDltResour
                 if was_interrupted(error):
                     raise
                 failures.append(f"{name} was not loaded. {sentence(error)}")
+                is_final = is_final and not_offered(error) is not None
     if failures:
-        raise Failure("\n".join(failures))
+        # what the account does not offer, it will not offer in five minutes
+        raise Failure("\n".join(failures), allow_retries=not is_final)
 
 
 @multi_asset(

@@ -216,3 +216,19 @@ def test_where_nothing_was_loaded_a_sentence_says_what_to_do(page, served):
         page.page.goto(address)
         page.page.get_by_text("No load of").wait_for()
         assert "python pipelines/ometria_pipeline.py --demo" in page.text()
+
+
+def test_an_export_of_other_words_and_dates_is_shown_as_far_as_it_is_understood(bucket, load, page, served):
+    (bucket / "events.csv").write_text(
+        "event_id,event_type,event_time,email,campaign_title,send_id\n"
+        "1,bounce,31/12/2024 10:00,ada@shop.test,Spring,s1\n2,bounce,31/12/2024 11:00,bob@shop.test,Spring,s2\n"
+    )
+    load("--tables", "email_events")
+    with served() as address:
+        page.page.goto(address)
+        page.page.get_by_text("No column that can be read as a time").wait_for()
+        # nothing else that failed, and no column of addresses to choose
+        text = page.text()
+        assert "Error" not in text
+        assert "@" not in text
+        assert page.page.get_by_label("e-mail").locator("option").filter(has_text="email").count() == 0
