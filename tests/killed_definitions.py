@@ -28,8 +28,8 @@ def _killed_once(resource, *arguments, **options):
 
 
 DagsterDltResource._run = _killed_once
-# a test does not wait for minutes, after which no two workers would make the dataset at the same moment
-dagster.RetryPolicy = lambda max_retries, **_: _retry_policy(max_retries=max_retries + 2)
+# a test does not wait for minutes
+dagster.RetryPolicy = lambda max_retries, **_: _retry_policy(max_retries=max_retries)
 
 spec = importlib.util.spec_from_file_location("dagster_definitions", DEFINITIONS)
 module = importlib.util.module_from_spec(spec)

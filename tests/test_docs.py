@@ -82,10 +82,11 @@ def test_events_that_were_loaded_and_copied_are_there_once(account, export, load
     with duckdb.connect(str(warehouse.path)) as connection:
         # copied: all files but the oldest, and one that was never loaded
         connection.execute("""
-            CREATE TABLE ometria.email_events_copied AS SELECT * EXCLUDE (event_key) FROM ometria.email_events
-            WHERE _file_path > (SELECT min(_file_path) FROM ometria.email_events);
+            CREATE TABLE ometria.email_events_copied AS
+            SELECT * EXCLUDE (event_key) REPLACE ('prefix/' || _file_path AS _file_path)
+            FROM ometria.email_events WHERE _file_path > (SELECT min(_file_path) FROM ometria.email_events);
             INSERT INTO ometria.email_events_copied
-            SELECT * REPLACE ('new.csv.gz' AS _file_path, event_id || '-new' AS event_id)
+            SELECT * REPLACE ('prefix/new.csv.gz' AS _file_path, event_id || '-new' AS event_id)
             FROM ometria.email_events_copied LIMIT 10""")
         connection.execute(view)
         found = connection.execute("SELECT event_id FROM ometria.all_email_events").fetchall()

@@ -6,8 +6,10 @@ import gzip
 import io
 import os
 import re
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import boto3
@@ -60,6 +62,32 @@ def bucket(s3_endpoint, monkeypatch) -> Iterator[Any]:
     yield new
     new.objects.all().delete()
     new.delete()
+
+
+def test_a_store_that_takes_no_connection_is_out_of_reach_and_nobody_interrupted(ometria, run, monkeypatch):
+    S3FileSystem.clear_instance_cache()
+    limits = '{"config_kwargs": {"connect_timeout": 1, "read_timeout": 1, "retries": {"max_attempts": 0}}}'
+    with socket.socket() as deaf, ExitStack() as callers:
+        deaf.bind(("127.0.0.1", 0))
+        deaf.listen(0)
+        for _ in range(6):
+            # until it takes no more
+            caller = callers.enter_context(socket.socket())
+            caller.setblocking(False)
+            caller.connect_ex(deaf.getsockname())
+        for name, value in {
+            "BUCKET_URL": "s3://ometria-export/export",
+            "CREDENTIALS__AWS_ACCESS_KEY_ID": KEYS["AWS_ACCESS_KEY_ID"],
+            "CREDENTIALS__AWS_SECRET_ACCESS_KEY": KEYS["AWS_SECRET_ACCESS_KEY"],
+            "CREDENTIALS__ENDPOINT_URL": f"http://127.0.0.1:{deaf.getsockname()[1]}",
+            "FILESYSTEM__KWARGS": limits,
+        }.items():
+            monkeypatch.setenv(f"SOURCES__OMETRIA__{name}", value)
+        result = run("--tables", "lists,email_events")
+    assert result.status == 1
+    assert "Interrupted" not in result.err
+    assert "email_events was not loaded" in result.out
+    assert "lists " in result.out
 
 
 def test_files_of_a_bucket_are_read_once_and_new_ones_follow(bucket, load, warehouse):
