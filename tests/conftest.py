@@ -19,7 +19,7 @@ import duckdb
 import pytest
 
 from ometria_source.export import compression, csv_reader
-from ometria_source.runner import main
+from ometria_source.runner import main, progress
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
 
 pytest_plugins = ["destination_results"]
@@ -40,6 +40,8 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
             monkeypatch.delenv(name)
     for name, value in QUIET.items():
         monkeypatch.setenv(name, value)
+    # on a busy machine a run may take long enough to say how far it is
+    monkeypatch.setattr(progress, "LINE_EVERY", 3600)
     folder = tmp_path / "workspace"
     folder.mkdir()
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
