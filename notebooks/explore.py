@@ -61,6 +61,28 @@ def missing(table: str) -> mo.Html:
     return mo.callout(mo.md(f"`{table}` is not loaded, or is empty."), kind="neutral")
 
 
+@app.function
+def longest_first(chart: alt.Chart, name: str, number: str, **colour: alt.Color) -> alt.Chart:
+    """Bars of a number for each name."""
+    return chart.encode(
+        x=alt.X(f"{number}:Q", title=number),
+        y=alt.Y(f"{name}:N", sort="-x", title=None),
+        tooltip=[f"{name}:N", *(part.shorthand for part in colour.values()), f"{number}:Q"],
+        **colour,
+    ).properties(width="container", height=alt.Step(26))
+
+
+@app.function
+def over_time(chart: alt.Chart, time: str, unit: str, number: str, by: str) -> alt.Chart:
+    """A number over time, in a colour for each part."""
+    return chart.encode(
+        x=alt.X(f"{time}:T", timeUnit=unit, title=None),
+        y=alt.Y(f"{number}:Q", title=number),
+        color=alt.Color(f"{by}:N", title=None),
+        tooltip=[alt.Tooltip(f"{time}:T", timeUnit=unit), f"{by}:N", f"{number}:Q"],
+    ).properties(width="container", height=240)
+
+
 @app.cell
 def _():
     arguments = mo.cli_args()
@@ -207,16 +229,7 @@ def _(ask, current, lists, names, rows, sizes):
     shown = [
         {"list": names[size["list_id"]], "members": size["members"]} for size in sizes if size["list_id"] in lists.value
     ]
-    size_chart = (
-        alt.Chart(alt.Data(values=shown), title="Members today")
-        .mark_bar()
-        .encode(
-            x=alt.X("members:Q", title="members"),
-            y=alt.Y("list:N", sort="-x", title=None),
-            tooltip=["list:N", "members:Q"],
-        )
-        .properties(width="container")
-    )
+    size_chart = longest_first(alt.Chart(alt.Data(values=shown), title="Members today").mark_bar(), "list", "members")
     if shown and rows["profiles"]:
         joined = ask(f"""
             SELECT m.list_id, CAST(DATE_TRUNC('month', p.dates__acquired) AS DATE) AS acquired, COUNT(*) AS members
@@ -231,16 +244,13 @@ def _(ask, current, lists, names, rows, sizes):
             name = names[month["list_id"]]
             totals[name] = totals.get(name, 0) + month["members"]
             growth.append({"list": name, "acquired": month["acquired"].isoformat(), "members": totals[name]})
-    growth_chart = (
-        alt.Chart(alt.Data(values=growth), title="Today's members by the month in which they were acquired, added up")
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("acquired:T", timeUnit="utcyearmonth", title=None),
-            y=alt.Y("members:Q", title="members"),
-            color=alt.Color("list:N", title=None),
-            tooltip=["list:N", alt.Tooltip("acquired:T", timeUnit="utcyearmonth"), "members:Q"],
-        )
-        .properties(width="container", height=260)
+    growth_title = "Today's members by the month in which they were acquired, added up"
+    growth_chart = over_time(
+        alt.Chart(alt.Data(values=growth), title=growth_title).mark_line(point=True),
+        "acquired",
+        "utcyearmonth",
+        "members",
+        "list",
     )
     mo.vstack([size_chart, growth_chart]) if shown else None
     return
@@ -248,18 +258,19 @@ def _(ask, current, lists, names, rows, sizes):
 
 @app.cell
 def _(ask, current, lists, names):
+    # of these alone: all lists of an account with each other are too many
+    picked_lists = ", ".join("'" + list_id.replace("'", "''") + "'" for list_id in lists.value)
     if len(lists.value) > 1:
         pairs = ask(f"""
             SELECT a.list_id AS one, b.list_id AS other, COUNT(*) AS people
             FROM {current("member_lists")} AS a
             JOIN {current("member_lists")} AS b ON a.profile_id = b.profile_id
+            WHERE a.list_id IN ({picked_lists}) AND b.list_id IN ({picked_lists})
             GROUP BY a.list_id, b.list_id""").to_pylist()
     else:
         pairs = []
     overlap = [
-        {"list": names[pair["one"]], "also in": names[pair["other"]], "people": pair["people"]}
-        for pair in pairs
-        if pair["one"] in lists.value and pair["other"] in lists.value
+        {"list": names[pair["one"]], "also in": names[pair["other"]], "people": pair["people"]} for pair in pairs
     ]
     base = alt.Chart(alt.Data(values=overlap), title="Overlap: people who are in both").encode(
         x=alt.X("also in:N", title=None, axis=alt.Axis(labelAngle=-40)), y=alt.Y("list:N", title=None)
@@ -395,16 +406,12 @@ def _(ask, chosen, kinds):
             # not every destination has TRY_CAST, and the error would quote a value
             engagement = []
     events_by_day = [{**row, "day": row["day"].isoformat()} for row in engagement if row["day"]]
-    engagement_chart = (
-        alt.Chart(alt.Data(values=events_by_day), title="Events by day")
-        .mark_line(point=True)
-        .encode(
-            x=alt.X("day:T", timeUnit="utcyearmonthdate", title=None),
-            y=alt.Y("events:Q", title="events"),
-            color=alt.Color("kind:N", title=None),
-            tooltip=["day:T", "kind:N", "events:Q"],
-        )
-        .properties(width="container", height=240)
+    engagement_chart = over_time(
+        alt.Chart(alt.Data(values=events_by_day), title="Events by day").mark_line(point=True),
+        "day",
+        "utcyearmonthdate",
+        "events",
+        "kind",
     )
     no_time = mo.callout(mo.md("No column that can be read as a time says when: choose another one."), kind="neutral")
     engagement_chart if events_by_day else no_time if kinds else None
@@ -420,26 +427,13 @@ def _(ask, rows):
         by_month = ask("""
             SELECT CAST(DATE_TRUNC('month', "timestamp") AS DATE) AS month, type, COUNT(*) AS unsubscribes
             FROM unsubscribes GROUP BY 1, 2""")
-        reason_chart = (
-            alt.Chart(reasons, title="By reason")
-            .mark_bar()
-            .encode(
-                x=alt.X("unsubscribes:Q", title="unsubscribes"),
-                y=alt.Y("reason:N", sort="-x", title=None),
-                tooltip=["reason:N", "unsubscribes:Q"],
-            )
-            .properties(width="container", height=alt.Step(26))
-        )
-        month_chart = (
-            alt.Chart(by_month, title="By month and by where they were made")
-            .mark_bar()
-            .encode(
-                x=alt.X("month:T", timeUnit="utcyearmonth", title=None),
-                y=alt.Y("unsubscribes:Q", title="unsubscribes"),
-                color=alt.Color("type:N", title=None),
-                tooltip=[alt.Tooltip("month:T", timeUnit="utcyearmonth"), "type:N", "unsubscribes:Q"],
-            )
-            .properties(width="container", height=200)
+        reason_chart = longest_first(alt.Chart(reasons, title="By reason").mark_bar(), "reason", "unsubscribes")
+        month_chart = over_time(
+            alt.Chart(by_month, title="By month and by where they were made").mark_bar(),
+            "month",
+            "utcyearmonth",
+            "unsubscribes",
+            "type",
         )
         unsubscribed = mo.vstack([reason_chart, month_chart])
     else:
@@ -464,22 +458,14 @@ def _(ask, by, current, rows):
                         ELSE 'not known' END AS consent,
                    COUNT(*) AS people
             FROM {current("profiles")} AS p GROUP BY 1, 2""")
-        consent_chart = (
-            alt.Chart(consent, title=f"Consent to marketing by {by.value}")
-            .mark_bar()
-            .encode(
-                x=alt.X("people:Q", title="people"),
-                y=alt.Y("part:N", sort="-x", title=None),
-                color=alt.Color(
-                    "consent:N",
-                    title=None,
-                    scale=alt.Scale(
-                        domain=["opted in", "opted out", "not known"], range=["#2a9d8f", "#e76f51", "#bbbbbb"]
-                    ),
-                ),
-                tooltip=["part:N", "consent:N", "people:Q"],
-            )
-            .properties(width="container", height=alt.Step(26))
+        consent_colours = alt.Scale(
+            domain=["opted in", "opted out", "not known"], range=["#2a9d8f", "#e76f51", "#bbbbbb"]
+        )
+        consent_chart = longest_first(
+            alt.Chart(consent, title=f"Consent to marketing by {by.value}").mark_bar(),
+            "part",
+            "people",
+            color=alt.Color("consent:N", title=None, scale=consent_colours),
         )
     else:
         consent_chart = None
