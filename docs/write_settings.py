@@ -7,12 +7,13 @@ With `--check` nothing is written: it fails when the table is not what the code 
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from written import write_or_check
 
 from ometria_source import ometria_source
 
@@ -29,20 +30,10 @@ SECTIONS = {
 }
 
 
-def main() -> int:
-    """Write or check; the exit status."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--check", action="store_true")
-    text = PLACE.read_text(encoding="utf-8")
+def _with_settings(text: str) -> str:
     before, rest = text.split(BEGINNING, 1)
     after = rest.split(END, 1)[1]
-    new = before + BEGINNING + "\n".join(_lines()) + "\n" + END + after
-    if not parser.parse_args().check:
-        PLACE.write_text(new, encoding="utf-8")
-    elif new != text:
-        print(f"The settings in {PLACE} are not what the code says: run {Path(__file__).name}.", file=sys.stderr)
-        return 1
-    return 0
+    return before + BEGINNING + "\n".join(_lines()) + "\n" + END + after
 
 
 def _lines() -> Iterator[str]:
@@ -63,4 +54,4 @@ def _descriptions(docstring: str) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(__file__, str(__doc__), PLACE, _with_settings))

@@ -7,7 +7,6 @@ With `--check` nothing is written: it fails when the file is not what the code s
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from dlt.common.schema.typing import TTableSchema
 from dlt.extract.items import TableNameMeta
+from written import write_or_check
 
 from ometria_source import ometria_source
 from ometria_source.runner.options import TABLES
@@ -34,19 +34,6 @@ become columns too, and every table has dlt's `_dlt_load_id` and `_dlt_id`. Type
 The first five are loaded by default. The others are loaded when they are named: `--tables orders,contacts`, or
 `--tables all`.
 """
-
-
-def main() -> int:
-    """Write or check; the exit status."""
-    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
-    parser.add_argument("--check", action="store_true")
-    text = "\n".join(_lines()) + "\n"
-    if not parser.parse_args().check:
-        PLACE.write_text(text, encoding="utf-8")
-    elif PLACE.read_text(encoding="utf-8") != text:
-        print(f"{PLACE} is not what the code says: run {Path(__file__).name}.", file=sys.stderr)
-        return 1
-    return 0
 
 
 def _lines() -> Iterator[str]:
@@ -85,4 +72,4 @@ def _schema(name: str) -> TTableSchema:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(write_or_check(__file__, str(__doc__), PLACE, lambda _: "\n".join(_lines()) + "\n"))
