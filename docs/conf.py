@@ -15,6 +15,5 @@ myst_heading_anchors = 4
 myst_fence_as_directive = ["mermaid"]
 html_theme = "furo"
 html_title = "ometria_source"
-# no language of theirs
-highlight_language = "none"
+# Pygments has no lexer for crontab
 suppress_warnings = ["misc.highlighting_failure"]

@@ -40,7 +40,7 @@ from dlt.common.destination.client import WithStagingDataset
 from ometria_source import ometria_source
 from ometria_source.runner.contents import newest
 from ometria_source.runner.destinations import create_pipeline, file_format
-from ometria_source.runner.redaction import redact_errors
+from ometria_source.runner.redaction import redact_errors, redacted_traceback
 from ometria_source.runner.sentences import not_offered, sentence, was_interrupted
 from ometria_source.runner.workspace import working_folder
 
@@ -114,6 +114,7 @@ def ometria_assets(context: AssetExecutionContext, dagster_dlt: DagsterDltResour
             except Exception as error:  # noqa: PERF203  it keeps no other table from loading
                 if was_interrupted(error):
                     raise
+                context.log.info(redacted_traceback(error))
                 failures.append(f"{name} was not loaded. {sentence(error)}")
                 is_final = is_final and not_offered(error) is not None
     if failures:
@@ -148,6 +149,7 @@ def email_events_backfill(context: AssetExecutionContext, dagster_dlt: DagsterDl
             if was_interrupted(error):
                 raise
             # dlt's own errors may quote rows
+            context.log.info(redacted_traceback(error))
             raise Failure(sentence(error)) from None
 
 
@@ -176,7 +178,7 @@ def export_is_fresh() -> AssetCheckResult:
 
 tables = AssetSelection.assets(ometria_assets)
 
-definitions = Definitions(
+defs = Definitions(
     assets=[ometria_assets, email_events_backfill],
     asset_checks=[export_is_fresh],
     resources={"dagster_dlt": DagsterDltResource()},

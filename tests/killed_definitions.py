@@ -34,4 +34,4 @@ dagster.RetryPolicy = lambda max_retries, **_: _retry_policy(max_retries=max_ret
 spec = importlib.util.spec_from_file_location("dagster_definitions", DEFINITIONS)
 module = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(module)
-definitions = module.definitions
+defs = module.defs

@@ -47,8 +47,8 @@ def retry_at_once(policy, *, max_retries: int, delay: float):
 def materialize(module, *tables: str):
     keys = [dagster.AssetKey(["ometria", name]) for name in tables]
     return dagster.materialize(
-        [module.ometria_assets, *module.definitions.asset_checks],
-        resources=module.definitions.resources,
+        [module.ometria_assets, *module.defs.asset_checks],
+        resources=module.defs.resources,
         selection=dagster.AssetSelection.assets(*keys) | dagster.AssetSelection.checks_for_assets(*keys),
         raise_on_error=False,
     )

@@ -38,7 +38,7 @@ def main() -> int:
     _git("tag", "--annotate", f"v{wanted}", "--message", f"ometria_source {wanted}")
     print(f"v{wanted} is committed and tagged. Let `bash .ci/run` pass, then publish it:")
     print(f"  git push origin HEAD v{wanted}")
-    print("  python -m build && python -m twine upload dist/*")
+    print(f"  python -m build && python -m twine upload dist/ometria_source-{wanted}*")
     return 0
 
 

@@ -144,9 +144,9 @@ def check_toml(text: str) -> None:
         assert name in settings or (name, list(value)) == ("filesystem", ["kwargs"]), name
     snowflake = content.get("destination", {}).get("snowflake", {})
     for name in snowflake.get("credentials", {}):
-        assert hasattr(SnowflakeCredentials, name), name
+        assert name in SnowflakeCredentials.get_resolvable_fields(), name
     for name in snowflake:
-        assert hasattr(SnowflakeClientConfiguration, name), name
+        assert name in SnowflakeClientConfiguration.get_resolvable_fields(), name
     assert content
 
 
@@ -158,7 +158,7 @@ def check_yaml(text: str, computer: Path) -> None:
             if parts[:2] == ["sources", "ometria"] and len(parts) == 3:
                 assert last in inspect.signature(ometria_source).parameters, name
             elif parts[:3] == ["destination", "snowflake", "credentials"]:
-                assert hasattr(SnowflakeCredentials, last), name
+                assert last in SnowflakeCredentials.get_resolvable_fields(), name
             else:
                 assert parts[:3] == ["sources", "ometria", "credentials"], name
         if "run" in step:
