@@ -1,0 +1,39 @@
+"""Reading ahead asks for no page that it can know to be past the end."""
+
+from __future__ import annotations
+
+import threading
+
+from ometria_source.api.ahead import PagesAhead
+from ometria_source.api.pacing import CalledOffError
+
+SOON = 30.0  # seconds within which a thread is expected to go on, however busy the machine
+
+
+def test_a_page_that_waits_for_its_turn_is_called_off_when_a_short_one_arrives():
+    third_waits = threading.Event()
+    asked = []
+
+    def get(offset, flight):
+        asked.append(offset)
+        if offset == 0:
+            flight.has_left()
+            return [{"id": "a"}, {"id": "b"}]
+        if offset == 1:
+            flight.has_left()
+            assert third_waits.wait(SOON)
+            return [{"id": "b"}]
+        third_waits.set()
+        assert flight.called_off.wait(SOON), "the page past the end is still wanted"
+        raise CalledOffError
+
+    pages = PagesAhead(get, start=0, step=1, full=2, most=10)
+    try:
+        assert [pages.take(), pages.take(), pages.take()] == [
+            (0, [{"id": "a"}, {"id": "b"}]),
+            (1, [{"id": "b"}]),
+            None,
+        ]
+    finally:
+        pages.close()
+    assert asked == [0, 1, 2]
