@@ -184,7 +184,7 @@ def test_a_retry_after_of_no_time_does_not_switch_the_backoff_off(ometria, told)
 
 def test_a_pause_that_another_table_was_told_counts_as_patience(ometria):
     ometria.fail("/", 429, times=None, retry_after="86400")
-    patience = 1.0
+    patience = 2.0
     started = time.monotonic()
     for path in ("/profiles", "/lists"):
         with pytest.raises(UnavailableError):
