@@ -70,7 +70,7 @@ def test_a_server_that_is_not_there_is_unavailable(account):
 def test_an_answer_that_does_not_come_whole_in_time_is_given_up_and_asked_for_again(
     account, ometria, monkeypatch, fault
 ):
-    monkeypatch.setattr(client_module, "LONGEST_ANSWER", 0.3)
+    monkeypatch.setattr(client_module, "LONGEST_ANSWER", 1.0)
     ometria.fail("/profiles", fault)
     client = client_of(ometria)
 
