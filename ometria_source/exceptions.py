@@ -12,6 +12,7 @@ OmetriaError
   +-- MissingSettingError       a table needs a setting that is not there
   +-- AccessDeniedError         Ometria refuses the key (401, 403)
   +-- UnavailableError          no usable answer from Ometria while patience lasted
+  +-- SpentRequestsError        a check has sent as many requests as it may
   +-- UnexpectedAnswerError     an answer that the documented API would not give
   |     +-- NotFoundError           the path or the object does not exist (404)
   +-- IncompleteScanError       an answer that cannot be known to be whole
@@ -157,6 +158,13 @@ class UnavailableError(OmetriaError):
             f"No usable answer from {path} in {attempts} attempts ({fault}). What was loaded before stays. Run again "
             f"later, or raise `patience_minutes` (now {minutes:g})."
         )
+
+
+class SpentRequestsError(OmetriaError):
+    """A check has sent as many requests as it may."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f"{path} was not asked: too many requests had to be repeated. Run again later.")
 
 
 class UnexpectedAnswerError(OmetriaError):

@@ -177,6 +177,16 @@ def test_a_refusal_is_one_sentence(seaweedfs, bucket, s3_settings, run, keys, wo
     assert_one_sentence(run(), *words, "sources.ometria.bucket_url", "sources.ometria.credentials")
 
 
+def test_the_check_finds_that_files_are_listed_but_not_read(seaweedfs, bucket, s3_settings, run):
+    bucket.put("x.csv", b"event_id\nx\n")
+    assert "ok bucket: 1 files, the newest can be read" in run("--check", "--tables", "email_events").out
+    s3_settings(seaweedfs, bucket.folder, LISTER)
+    result = run("--check", "--tables", "email_events")
+    assert result.status == 1
+    assert "failed bucket: its newest file cannot be read" in result.out
+    assert "access is denied" in result.out
+
+
 def test_a_bucket_that_does_not_exist_is_one_sentence(bucket, run, monkeypatch):
     monkeypatch.setenv("SOURCES__OMETRIA__BUCKET_URL", "s3://no-such-bucket/export")
     assert_one_sentence(run(), "no such bucket", "sources.ometria.bucket_url")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import math
 import re
 import threading
 import time
@@ -33,6 +34,7 @@ from ometria_source.api.retry_after import seconds_to_wait
 from ometria_source.exceptions import (
     AccessDeniedError,
     NotFoundError,
+    SpentRequestsError,
     UnavailableError,
     UnexpectedAnswerError,
 )
@@ -95,6 +97,7 @@ class OmetriaClient:
         seconds_waited: Between failed attempts, summed over all requests.
         on_request: Called after each request, in whatever thread it was sent from.
         told_to_wait: Of each 429, the header `Retry-After`; None: it had none.
+        most_requests: How many it may send.
     """
 
     def __init__(self, base_url: str, api_key: str, requests_per_second: float, patience_minutes: float) -> None:
@@ -104,6 +107,7 @@ class OmetriaClient:
         self.seconds_waited = 0.0
         self.on_request: Callable[[], None] = lambda: None
         self.told_to_wait: list[str | None] = []
+        self.most_requests = math.inf
         self._base_url = base_url.rstrip("/")
         self._patience_minutes = patience_minutes
         self._account = hashlib.sha256(f"{self._base_url} {api_key}".encode()).hexdigest()
@@ -144,6 +148,7 @@ class OmetriaClient:
             NotFoundError: Status 404.
             UnexpectedAnswerError: A redirect, another status that no retry can mend, or (`probe`) no list.
             UnavailableError: No usable answer while patience lasted.
+            SpentRequestsError: It may send no more.
             CalledOffError: Whoever holds the flight has called it off, or the client is closed.
         """
         flight = flight or Flight()
@@ -198,6 +203,8 @@ class OmetriaClient:
         log.info("%s: %s; attempt %d in %.1f s", path, fault, attempt.attempt_number + 1, attempt.upcoming_sleep)
 
     def _attempt(self, errand: _Errand) -> list[JsonObject]:
+        if self.requests >= self.most_requests:
+            raise SpentRequestsError(errand.path)
         with Attempt(errand.flight, errand.pacer, CONNECT_TIMEOUT, LONGEST_ANSWER) as attempt:
             errand.attempt_began = time.monotonic()
             try:

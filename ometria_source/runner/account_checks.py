@@ -5,17 +5,27 @@ A finding names fields, paths and numbers, never a value of somebody's.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Collection
 from datetime import datetime, timedelta, timezone
+from functools import partial
 
 from ometria_source.api.client import JsonObject, OmetriaClient
-from ometria_source.exceptions import AccessDeniedError, NotFoundError, OmetriaError, UnexpectedAnswerError
+from ometria_source.exceptions import (
+    AccessDeniedError,
+    NotFoundError,
+    OmetriaError,
+    SpentRequestsError,
+    UnavailableError,
+    UnexpectedAnswerError,
+)
 from ometria_source.runner.findings import FAILED, OK, UNKNOWN, Findings
-from ometria_source.settings import FIRST_UNSUBSCRIBE, PAGE_LIMIT, UNASKED_PAGE_LIMIT
+from ometria_source.settings import FIRST_UNSUBSCRIBE, PAGE_LIMIT
 from ometria_source.tables import (
     collections,
     custom_events,
     data_deletion_requests,
+    list_changes,
     lists,
     orders,
     products,
@@ -23,7 +33,7 @@ from ometria_source.tables import (
     push_errors,
     unsubscribes,
 )
-from ometria_source.tables.member_paths import find_path, list_path
+from ometria_source.tables.member_paths import LISTS_TRIED, find_path, list_path, size_of
 from ometria_source.tables.profile_scan import PATH as PROFILES
 from ometria_source.tables.rows import TYPE_FIELD, in_snake_case, read_instant
 
@@ -43,12 +53,17 @@ OTHERS = {
     "data_deletion_requests": data_deletion_requests.PATH,
 }
 
+# Tables that need, besides an endpoint of their own or instead of one, that of another table.
+ALSO_NEEDED = {"collections": "contacts", "list_changes": "lists"}
+
 REPORT = "Report this to the maintainers of this project: it cannot be read safely."
 
 CHECK_KEY = "Check `sources.ometria.api_key` against Settings > API keys in Ometria, and `base_url`."
 
-# Of which the key is refused, one after the other, before nothing else is tried.
-FIRST_REFUSALS = 2
+NOT_ASKED = "it could not be asked"
+
+# Endpoints, one after the other, that refuse the key before it is held to be wrong.
+FIRST_REFUSALS = 3
 
 
 class AccountChecks:
@@ -58,43 +73,69 @@ class AccountChecks:
         client: Paces and counts the requests.
         findings: Takes the results.
         selected: The tables that the user wants.
+        member_lists_from: The setting.
     """
 
-    def __init__(self, client: OmetriaClient, findings: Findings, selected: Collection[str]) -> None:
+    def __init__(
+        self, client: OmetriaClient, findings: Findings, selected: Collection[str], member_lists_from: str
+    ) -> None:
         self._client = client
         self._findings = findings
-        self._selected = selected
+        members_are_of = "profiles" if member_lists_from == "profiles" else "lists"
+        also_needed = {**ALSO_NEEDED, "member_lists": members_are_of}
+        # endpoints go by the first table that is read from them
+        self._needed_for: dict[str, list[str]] = defaultdict(list)
+        for table in sorted(selected):
+            for endpoint in {table, also_needed.get(table, table)}:
+                self._needed_for[endpoint].append(table)
+        self._member_lists_from = member_lists_from
         self._refused = 0
         self._answers = 0
+        self._is_unavailable = False
 
     def run(self) -> None:
-        """All checks; after the first refusals of the key, no more."""
-        steps: tuple[Callable[[], None], ...] = (self._profiles, self._lists, self._unsubscribes, self._others)
-        for step in steps:
-            if self._refused >= FIRST_REFUSALS and not self._answers:
-                self._findings.add("key", FAILED, "Ometria refuses it", CHECK_KEY)
+        """All checks, those that are needed first; no more once it is clear that the account does not answer."""
+        steps: dict[str, Callable[[], object]] = {
+            "profiles": self._profiles,
+            "lists": self._lists,
+            "unsubscribes": self._unsubscribes,
+            **{table: partial(self._first, table, path) for table, path in OTHERS.items()},
+        }
+        for table in sorted(steps, key=lambda table: table not in self._needed_for):
+            if not self._answers and (self._refused >= FIRST_REFUSALS or self._is_unavailable):
                 break
-            step()
+            steps[table]()
+        if self._answers:
+            self._findings.add("key", OK, "accepted")
+        elif self._refused:
+            self._findings.add("key", FAILED, "Ometria refuses it", CHECK_KEY)
         else:
-            self._findings.add(
-                "key", OK if self._answers else UNKNOWN, "accepted" if self._answers else "no answer came"
-            )
+            self._findings.add("key", UNKNOWN, "no answer came")
+        known = {finding.name for finding in self._findings.all}
         for name in ("members path", "page limit", "unsubscribes paging"):
-            if name not in {finding.name for finding in self._findings.all}:
-                self._findings.add(name, UNKNOWN, "it could not be asked")
+            if name not in known:
+                self._findings.add(name, UNKNOWN, NOT_ASKED)
         told = self._client.told_to_wait
         if not told:
             self._findings.add("Retry-After", UNKNOWN, "no 429 came, which this check does not provoke")
         elif None in told:
             self._findings.add("Retry-After", OK, "a 429 came without it: the reader slows down by itself")
         else:
-            self._findings.add("Retry-After", OK, "a 429 came with it, and the reader waits as told")
+            self._findings.add(
+                "Retry-After",
+                OK,
+                "a 429 came with it: the reader waits so long, if that is not less than without it nor more than its "
+                "patience",
+            )
 
     def _ask(self, path: str, **params: str | int) -> list[JsonObject]:
         try:
             rows = self._client.get(path, params)
         except AccessDeniedError:
             self._refused += 1
+            raise
+        except UnavailableError:
+            self._is_unavailable = True
             raise
         self._answers += 1
         return rows
@@ -104,25 +145,36 @@ class AccountChecks:
         try:
             rows = self._ask(path, **params)
         except (AccessDeniedError, NotFoundError) as error:
-            status = FAILED if table in self._selected else UNKNOWN
-            advice = f"Ask Ometria for access to {path}, or leave `{table}` out of `--tables`."
-            self._findings.add(table, status, f"{path} answers {error.status}", advice if status == FAILED else None)
+            wanted = "`, `".join(self._needed_for.get(table, []))
+            advice = f"Ask Ometria for access to {path}, or leave `{wanted}` out of `--tables`."
+            self._add(table, f"{path} answers {error.status}", advice, table)
             return None
         except OmetriaError as error:
-            self._findings.add(table, FAILED, str(error), "Run again later, and report it where it stays.")
+            self._add(table, str(error), "Run again later, and report it where it stays.", table)
             return None
         self._findings.add(table, OK, f"{path} answers {len(rows)} rows")
         return rows
 
-    def _try(self, name: str, question: Callable[[], tuple[str, str]]) -> None:
-        """One question about an endpoint that answers: its status and finding."""
+    def _add(self, name: str, finding: str, advice: str, table: str) -> None:
+        """Note what keeps a table from loading: a failure if it is wanted."""
+        is_needed = table in self._needed_for
+        self._findings.add(name, FAILED if is_needed else UNKNOWN, finding, advice if is_needed else None)
+
+    def _try(self, name: str, table: str, question: Callable[[], tuple[str, str]]) -> bool:
+        """One question about an endpoint that answers: its status and finding. Whether it is as the table needs it."""
         try:
             status, finding = question()
         except UnexpectedAnswerError as error:
             status, finding = UNKNOWN, f"answered with status {error.status}" if error.status else "no JSON list"
+        except SpentRequestsError:
+            status, finding = UNKNOWN, NOT_ASKED
         except OmetriaError as error:
             status, finding = UNKNOWN, type(error).__name__
-        self._findings.add(name, status, finding, REPORT if status == FAILED else None)
+        if status == FAILED:
+            self._add(name, finding, REPORT, table)
+        else:
+            self._findings.add(name, status, finding)
+        return status != FAILED
 
     # Profiles
 
@@ -130,10 +182,12 @@ class AccountChecks:
         rows = self._first("profiles", PROFILES, limit=PAGE_LIMIT, offset=0)
         if rows is None:
             return
-        self._try("page limit", lambda: self._page_limit(len(rows)))
-        self._try("past the end", self._past_the_end)
-        self._try("order", self._order)
-        self._try("updateSince", lambda: self._update_since(bool(rows)))
+        if self._try("past the end", "profiles", self._past_the_end):
+            self._try("page limit", "profiles", lambda: self._page_limit(len(rows)))
+            self._try("order", "profiles", self._order)
+        if self._member_lists_from == "profiles":
+            self._try("lists of profiles", "member_lists", lambda: _memberships(rows))
+        self._try("updateSince", "profiles", lambda: self._update_since(bool(rows)))
         known = {*profiles.COLUMNS, *profiles.RENAMES, *profiles.FLATTENED, "country_id"}
         self._unknown_fields("profiles", rows, known)
 
@@ -186,7 +240,9 @@ class AccountChecks:
         if rows is None:
             return
         self._unknown_fields("lists", rows, {*lists.COLUMNS, *lists.RENAMES})
-        self._try("members path", lambda: self._members_path(rows))
+        self._try("members path", "member_lists", lambda: self._members_path(rows))
+        if "list_changes" in self._needed_for and rows:
+            self._try("list changes", "list_changes", lambda: self._list_changes(rows))
 
     def _members_path(self, rows: list[JsonObject]) -> tuple[str, str]:
         usable = [row for row in rows if row.get("id") is not None]
@@ -194,12 +250,25 @@ class AccountChecks:
             return UNKNOWN, "there are no lists"
         path = find_path(self._client, usable, None)
         if path is not None:
-            first = max(usable, key=lambda row: row["size"] if isinstance(row.get("size"), int) else 0)
-            members = self._client.get(list_path(path, first), {"limit": 1, "offset": 0})
-            return OK, f"{path}, " + ("paged" if len(members) == 1 else "not paged")
-        if any("lists" in row for row in self._ask(PROFILES, limit=10, offset=0)):
-            return OK, "none of the known ones answers; profiles carry their `lists`, from which members are read"
-        return UNKNOWN, "none of the known ones answers, and no profile among ten carries `lists`"
+            largest = list_path(path, max(usable, key=lambda row: size_of(row) or 0))
+            two, one = (len(self._ask(largest, limit=limit, offset=0)) for limit in (2, 1))
+            if two < 2:
+                return OK, f"{path}; no list has two members, by which to see whether it is paged"
+            return OK, f"{path}, " + ("paged" if one == 1 else "not paged")
+        none = "none of the known ones answers"
+        if self._member_lists_from == "lists":
+            return FAILED, f'{none}; set `member_lists_from` to "profiles"'
+        status, finding = _memberships(self._ask(PROFILES, limit=PAGE_LIMIT, offset=0))
+        return status, f"{none}; {finding}"
+
+    def _list_changes(self, rows: list[JsonObject]) -> tuple[str, str]:
+        for row in rows[:LISTS_TRIED]:
+            try:
+                self._ask(list_path(list_changes.PATH, row), limit=1, offset=0)
+            except NotFoundError:
+                continue
+            return OK, f"{list_changes.PATH} answers"
+        return FAILED, f"{list_changes.PATH} answers 404"
 
     # Unsubscribes
 
@@ -209,36 +278,39 @@ class AccountChecks:
         if rows is None:
             return
         self._unknown_fields("unsubscribes", rows, set(unsubscribes.COLUMNS))
-        self._try("unsubscribes paging", lambda: self._unsubscribes_paging(rows, since, before))
+        question = partial(self._unsubscribes_paging, rows, since, before)
+        self._try("unsubscribes paging", "unsubscribes", question)
 
     def _unsubscribes_paging(self, rows: list[JsonObject], since: datetime, before: datetime) -> tuple[str, str]:
-        if len(rows) < 2:
-            return UNKNOWN, "there are fewer than two unsubscribes"
-        if len(self._ask(unsubscribes.PATH, **_window(since, before), limit=1, offset=1)) == 1:
+        if len(rows) < 3:
+            return UNKNOWN, "there are fewer than three unsubscribes"
+        second = self._ask(unsubscribes.PATH, **_window(since, before), limit=1, offset=1)
+        if second == rows[1:2]:
             return OK, "`limit` and `offset` are honoured"
-        if len(rows) % UNASKED_PAGE_LIMIT:
-            return OK, f"not paged: all {len(rows)} rows come at once"
+        if second == rows[:1]:
+            return OK, "`limit` is honoured, `offset` is not: the reader splits its windows"
+        if len(second) < 2:
+            return UNKNOWN, f"{len(second)} rows came for `limit=1&offset=1`, but not the second one"
         times = sorted(filter(None, (read_instant(row.get("timestamp")) for row in rows)))
         middle = times[len(times) // 2] if times else before
-        halves = [
-            len(self._ask(unsubscribes.PATH, **_window(*window), limit=PAGE_LIMIT, offset=0))
-            for window in ((since, middle), (middle, before))
-        ]
-        if sum(halves) > len(rows) + 2 or max(halves) >= len(rows):
+        found = {repr(row) for row in rows}
+        for window in ((since, middle), (middle, before)):
+            found |= {repr(row) for row in self._ask(unsubscribes.PATH, **_window(*window), limit=PAGE_LIMIT, offset=0)}
+        if len(found) > len(rows):
             return OK, f"not paged, and cut at {len(rows)} rows: the reader splits its windows"
-        return OK, f"not paged: all {len(rows)} rows come at once, though their number is round"
-
-    # All the others
-
-    def _others(self) -> None:
-        for table, path in OTHERS.items():
-            self._first(table, path)
+        return OK, f"not paged: all {len(rows)} rows come at once"
 
     def _unknown_fields(self, table: str, rows: list[JsonObject], known: Collection[str]) -> None:
         names = {in_snake_case(name.lstrip("@")) for row in rows for name in row if name != TYPE_FIELD}
         others = sorted(names - set(known))
         what = f"{', '.join(f'`{name}`' for name in others)}: they are loaded too" if others else "none"
         self._findings.add(f"{table} fields that are not documented", OK, what)
+
+
+def _memberships(people: list[JsonObject]) -> tuple[str, str]:
+    if any("lists" in row for row in people):
+        return OK, "profiles carry their `lists`, from which members are read"
+    return FAILED if people else UNKNOWN, f"no profile among {len(people)} carries `lists`"
 
 
 def _window(since: datetime, before: datetime) -> dict[str, str]:

@@ -64,6 +64,22 @@ def _turn(pipeline: dlt.Pipeline) -> Iterator[None]:
         yield
 
 
+def check_dataset(pipeline_name: str, destination: str, dataset: str) -> None:
+    """Find out that a destination can hold a dataset.
+
+    Args:
+        pipeline_name: Of the pipeline that loads it.
+        destination: Name of a dlt destination.
+        dataset: Name of the dataset.
+
+    Raises:
+        InvalidSettingError: It cannot.
+    """
+    if destination == "duckdb" and dataset == pipeline_name:
+        # DuckDB names a database after its file: with both alike, every query would be ambiguous
+        raise InvalidSettingError("--dataset", f"cannot be `{dataset}`, which is the name of the DuckDB database.")
+
+
 def create_pipeline(pipeline_name: str, destination: str, dataset: str, **settings: Any) -> dlt.Pipeline:
     """A pipeline into a destination.
 

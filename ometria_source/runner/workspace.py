@@ -26,8 +26,8 @@ from dlt.pipeline.pipeline import Pipeline
 from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 from filelock import FileLock, Timeout
 
-from ometria_source.exceptions import InvalidSettingError, RunInProgressError
-from ometria_source.runner.destinations import create_pipeline
+from ometria_source.exceptions import RunInProgressError
+from ometria_source.runner.destinations import check_dataset, create_pipeline
 from ometria_source.runner.packages import are_whole, pending_packages, states_around
 
 log = logging.getLogger(__name__)
@@ -87,9 +87,7 @@ def open_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pip
     Raises:
         InvalidSettingError: The destination cannot hold this dataset.
     """
-    if destination == "duckdb" and dataset == pipeline_name:
-        # DuckDB names a database after its file: with both alike, every query would be ambiguous
-        raise InvalidSettingError("--dataset", f"cannot be `{dataset}`, which is the name of the DuckDB database.")
+    check_dataset(pipeline_name, destination, dataset)
     here = str(Path(dlt.current.run_context().local_dir).absolute())
     place = [destination, dataset, here]
     known = _known_place(pipeline_name)
