@@ -61,13 +61,23 @@ def test_a_release_is_a_commit_with_a_tag(repository):
 
 
 @pytest.mark.parametrize(
-    ("version", "told"), [("0.1.0", "not newer"), ("0.0.9", "not newer"), ("next", "is no version")]
+    ("version", "told"),
+    [("0.1.0", "not newer"), ("0.0.9", "not newer"), ("next", "is no version"), ("v0.2.0", "as 0.2.0")],
 )
 def test_a_version_that_is_none_or_not_newer_is_refused(repository, version, told):
     result = release(version)
     assert result.returncode == 1
     assert told in result.stderr
     assert git("status", "--porcelain") == ""
+
+
+def test_a_version_whose_tag_is_there_is_refused_before_anything_is_committed(repository):
+    git("tag", "v0.2.0")
+    before = git("rev-parse", "HEAD")
+    result = release("0.2.0")
+    assert result.returncode == 1
+    assert "released before" in result.stderr
+    assert git("rev-parse", "HEAD") == before
 
 
 def test_changes_that_are_not_committed_are_refused(repository):

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
 import pytest
+from machine import PROGRAM
 from truth import utc
 
 from ometria_source import __version__
@@ -53,6 +59,67 @@ def test_a_table_that_failed_is_told_of_and_an_old_report_is_replaced(account, o
     assert "403" in report["tables"]["lists"]["error"]
     assert report["tables"]["profiles"]["status"] == "ok"
     assert [path.name for path in workspace.iterdir() if "report" in path.name] == ["report.json"]
+
+
+def test_what_was_loaded_is_not_called_otherwise_where_the_key_is_refused(account, ometria, export, run, workspace):
+    ometria.behaviour = Behaviour(forbidden=frozenset({"/"}))
+    result = run("--tables", "all", "--report", "report.json")
+    assert result.status == 1
+    assert "Every endpoint refuses the API key." in result.out
+    tables = json.loads((workspace / "report.json").read_text(encoding="utf-8"))["tables"]
+    assert (tables["email_events"]["status"], tables["email_events"]["rows"]) == ("ok", len(account.events))
+    assert tables["profiles"]["status"] == "left out"
+
+
+def test_a_report_goes_where_a_link_or_a_pipe_leads(ometria, run, workspace):
+    (workspace / "real.json").write_text("old", encoding="utf-8")
+    (workspace / "link.json").symlink_to("real.json")
+    assert run("--tables", "lists", "--report", "link.json").status == 0
+    assert (workspace / "link.json").is_symlink()
+    assert json.loads((workspace / "real.json").read_text(encoding="utf-8"))["exit_status"] == 0
+    assert (workspace / "real.json").stat().st_mode & 0o777 == 0o666 & ~current_mask()
+
+    os.mkfifo(workspace / "pipe")
+    with ThreadPoolExecutor(1) as thread:
+        told = thread.submit((workspace / "pipe").read_text)
+        assert run("--tables", "lists", "--report", "pipe").status == 0
+        assert json.loads(told.result(60))["exit_status"] == 0
+    assert (workspace / "pipe").is_fifo()
+
+
+def current_mask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["--verbose", "--check"])
+def test_a_report_is_written_also_where_nobody_reads_what_the_program_prints(ometria, workspace, flag):
+    command = [sys.executable, str(PROGRAM), "--tables", "lists", "--report", "report.json", flag]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        program.stdout.close()
+        error = program.stderr.read()
+    assert program.returncode == 0, error
+    assert "BrokenPipe" not in error
+    assert (workspace / "report.json").exists()
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_leaves_a_report_that_says_so(ometria, workspace):
+    (workspace / "report.json").write_text("old", encoding="utf-8")
+    ometria.fail("/profiles", "hang", times=None)
+    command = [sys.executable, str(PROGRAM), "--tables", "lists,profiles", "--report", "report.json"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
+        while not ometria.requests_to("/profiles"):
+            assert program.poll() is None
+        program.send_signal(signal.SIGINT)
+        error = program.stderr.read()
+    assert program.returncode == 130
+    assert "Interrupted." in error
+    report = json.loads((workspace / "report.json").read_text(encoding="utf-8"))
+    assert report["exit_status"] == 130
+    assert {table["status"] for table in report["tables"].values()} == {"not loaded"}
 
 
 def test_what_was_added_is_told_of(account, ometria, load, workspace):

@@ -48,11 +48,14 @@ def _problem(wanted: str) -> str | None:
         return "Run this in the root of the repository."
     now = _first(VERSION_LINE, VERSION_FILE)
     try:
-        is_newer = Version(wanted) > Version(now) or (wanted == now and not _git("tag", "--list", f"v{now}"))
+        version = Version(wanted)
     except InvalidVersion:
         return f"`{wanted}` is no version: write it as 0.2.0."
-    if not is_newer:
-        return f"{wanted} is not newer than {now}, which was released."
+    if str(version) != wanted:
+        # the names of the files have the other form
+        return f"Write `{wanted}` as {version}."
+    if version < Version(now) or _git("tag", "--list", f"v{wanted}"):
+        return f"{wanted} is not newer than {now}, or was released before."
     if not _first(UNRELEASED, CHANGELOG).strip():
         return "CHANGELOG.md has nothing under `Unreleased`: say what has changed."
     if _git("status", "--porcelain"):

@@ -101,6 +101,8 @@ def _forget_earlier_demo() -> None:
 def _load(pipeline: dlt.Pipeline, ometria: SimulatedOmetria, export: Path) -> RunReport:
     source, progress = _source(ometria, export), display(verbose=False)
     report = run_tables(pipeline, source, list(TABLES), full_refresh=False, privacy=Privacy(), progress=progress)
+    if report.is_interrupted:
+        raise KeyboardInterrupt
     print("\n".join(report.lines()))
     return report
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ometria_source.runner.show import show
+
 OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 
 
@@ -35,7 +37,7 @@ class Findings:
     def add(self, name: str, status: str, finding: str, advice: str | None = None) -> None:
         """Take in a result, and print it."""
         self.all.append(Finding(name, status, finding, advice))
-        print("\n".join(self._lines(self.all[-1])), flush=True)
+        show("\n".join(self._lines(self.all[-1])))
 
     @property
     def exit_status(self) -> int:

@@ -21,9 +21,11 @@ from ometria_source.runner.options import INVENTORY, PIPELINE_NAME, TABLES, Opti
 from ometria_source.runner.preflight import configured_privacy
 from ometria_source.runner.progress import display
 from ometria_source.runner.redaction import redact_errors, redacted_packages, redacted_traceback
+from ometria_source.runner.report import INTERRUPTED
 from ometria_source.runner.report_file import as_json, check_place, write_json
 from ometria_source.runner.run import run_tables
 from ometria_source.runner.sentences import sentence
+from ometria_source.runner.show import show
 from ometria_source.runner.workspace import open_pipeline, working_folder
 from ometria_source.source import ometria_source
 from ometria_source.tables.catalogue import NESTED
@@ -31,9 +33,6 @@ from ometria_source.tables.strategies import LOGS, strategy_at
 
 FAILED = 1
 MISCONFIGURED = 2
-
-# What a shell reports of a program that SIGINT ended.
-INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -110,9 +109,11 @@ def _load_account(options: Options) -> int:
                 display(options.verbose),
                 offered_only=options.offered_only,
             )
-    print("\n".join(report.lines()))
     if report_file is not None:
         write_json(as_json(report), report_file)
+    if report.is_interrupted:
+        raise KeyboardInterrupt
+    show("\n".join(report.lines()))
     return report.exit_status
 
 

@@ -20,6 +20,9 @@ NOTED_METRICS = {
     "files_hidden": "{:,} files skipped, because their names begin with `_` or `.`",
 }
 
+# What a shell reports of a program that SIGINT ended.
+INTERRUPTED = 130
+
 # What dlt puts between the name of a column and the type of a variant.
 VARIANT = "__v_"
 
@@ -59,7 +62,18 @@ class TableReport:
 
 @dataclass
 class RunReport:
-    """What became of a run."""
+    """What became of a run.
+
+    Attributes:
+        tables: What became of each table.
+        seconds: How long the run took.
+        ended: When it ended (UTC).
+        destination: Where to.
+        dataset: Its dataset.
+        error: Why more than a single table was not loaded, or why something else than a table is wrong.
+        is_loaded: Whether all that was extracted is at the destination.
+        is_interrupted: Whether somebody ended the run before its end.
+    """
 
     tables: list[TableReport] = field(default_factory=list)
     seconds: float = 0.0
@@ -67,10 +81,14 @@ class RunReport:
     destination: str = ""
     dataset: str = ""
     error: str | None = None
+    is_loaded: bool = False
+    is_interrupted: bool = False
 
     @property
     def exit_status(self) -> int:
-        """0 when everything asked for was loaded, else 1."""
+        """0 when everything asked for was loaded; 130 when the run was interrupted; else 1."""
+        if self.is_interrupted:
+            return INTERRUPTED
         return 1 if self.error or any(table.error for table in self.tables) else 0
 
     def lines(self) -> list[str]:
@@ -102,7 +120,7 @@ class RunReport:
         """What became of one of the tables, in a word."""
         if table.error:
             return "FAILED"
-        return "left out" if table.left_out else "NOT LOADED" if self.error else "ok"
+        return "left out" if table.left_out else "ok" if self.is_loaded else "NOT LOADED"
 
     @staticmethod
     def _notes(table: TableReport) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,18 @@ def check_place(place: str) -> Path:
     Raises:
         InvalidSettingError: It cannot be written.
     """
-    path = Path(place)
+    # what a link leads to is written, the link stays
+    path = Path(place).resolve()
     try:
+        if path.is_dir():
+            raise IsADirectoryError
+        if not _is_regular(path):
+            if not os.access(path, os.W_OK):
+                raise PermissionError
+            return path
         # a file of its own, so that an old report stays until there is a new one
         with tempfile.TemporaryFile(dir=path.parent):
             pass
-        if path.is_dir():
-            raise IsADirectoryError
     except OSError as error:
         raise InvalidSettingError(
             "--report", f"names a file that cannot be written ({type(error).__name__}): name one in a folder of yours."
@@ -43,10 +49,22 @@ def write_json(content: dict[str, Any], path: Path) -> None:
         path: Where `check_place` found that it can be written.
     """
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    if not _is_regular(path):
+        path.write_text(text, encoding="utf-8")
+        return
     folder, start = path.parent, f".{path.name}."
     with tempfile.NamedTemporaryFile("w", dir=folder, prefix=start, delete=False, encoding="utf-8") as new:
         new.write(text)
+    # whoever may read other new files may read it
+    mask = os.umask(0)
+    os.umask(mask)
+    Path(new.name).chmod(0o666 & ~mask)
     Path(new.name).replace(path)
+
+
+def _is_regular(path: Path) -> bool:
+    """Whether it is, or will be, a file, and no pipe or device."""
+    return path.is_file() or not path.exists()
 
 
 def as_json(report: RunReport) -> dict[str, Any]:

@@ -68,13 +68,35 @@ def run_tables(
         offered_only: Whether a table is left out that the account does not offer, or whose setting is missing.
 
     Returns:
-        What became of each table. An error of one is in the report, not raised.
+        What became of each table. An error of one is in the report, not raised, and so is that the run was interrupted.
 
     Raises:
         ConfigurationError: A setting does not go with what the destination holds. Nothing was read.
     """
     began = time.monotonic()
     report = RunReport(destination=pipeline.destination.destination_name, dataset=pipeline.dataset_name)
+    try:
+        _run(pipeline, source, tables, full_refresh, privacy, progress, report, offered_only)
+    except KeyboardInterrupt:
+        report.is_interrupted, report.error = True, "The run was interrupted."
+    if report.error and tables and not report.tables:
+        report.error += " No table was read."
+    report.tables += [TableReport(name) for name in tables[len(report.tables) :]]
+    report.seconds, report.ended = time.monotonic() - began, datetime.now(timezone.utc)
+    return report
+
+
+def _run(
+    pipeline: dlt.Pipeline,
+    source: DltSource,
+    tables: list[str],
+    full_refresh: bool,
+    privacy: Privacy,
+    progress: Display,
+    report: RunReport,
+    offered_only: bool,
+) -> None:
+    """Load tables, and note in the report what becomes of them."""
     try:
         mend_packages(pipeline)
         drop_unfounded_state(pipeline)
@@ -91,6 +113,7 @@ def run_tables(
         report.error = _key_is_refused(report.tables)
         with progress.step("load"):
             _load(pipeline)
+        report.is_loaded = True
         columns = _columns(pipeline)
         for table in report.tables:
             table.rows, table.newest = count_rows(pipeline, table.name), newest(pipeline, table.name)
@@ -113,11 +136,6 @@ def run_tables(
             report.error = pending_sentence(error, pipeline.pipeline_name)
         else:
             report.error = sentence(error)
-        if tables and not report.tables:
-            report.error += " No table was read."
-        report.tables += [TableReport(name) for name in tables[len(report.tables) :]]
-    report.seconds, report.ended = time.monotonic() - began, datetime.now(timezone.utc)
-    return report
 
 
 def _finish_pending(pipeline: dlt.Pipeline, progress: Display) -> None:
