@@ -9,9 +9,11 @@ destination holds (dagster-dlt sees to that), so that a run that was killed leav
 
 # no `from __future__ import annotations`: Dagster reads the annotations of assets
 import os
-import tempfile
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 import dlt
@@ -137,9 +139,10 @@ def email_events_backfill(context: AssetExecutionContext, dagster_dlt: DagsterDl
     redact_errors()
     start, end = context.partition_time_window
     window = ometria_source(start_date=start.isoformat(), end_date=end.isoformat()).with_resources("email_events")
-    with tempfile.TemporaryDirectory() as folder:
+    days = f"{start:%Y%m%d}_{end:%Y%m%d}"
+    with _own_folder(days) as folder:
         worker = create_pipeline(PIPELINE, DESTINATION, DATASET, pipelines_dir=folder)
-        worker.destination.config_params["staging_dataset_name_layout"] = f"%s_staging_{start:%Y%m%d}_{end:%Y%m%d}"
+        worker.destination.config_params["staging_dataset_name_layout"] = f"%s_staging_{days}"
         try:
             yield from dagster_dlt.run(
                 context=context, dlt_source=window, dlt_pipeline=worker, loader_file_format=file_format(worker)
@@ -151,6 +154,17 @@ def email_events_backfill(context: AssetExecutionContext, dagster_dlt: DagsterDl
             # dlt's own errors may quote rows
             context.log.info(redacted_traceback(error))
             raise Failure(sentence(error)) from None
+
+
+@contextmanager
+def _own_folder(name: str) -> Iterator[str]:
+    """An empty working folder. What a worker that was killed left in it goes with the next that takes the same days."""
+    folder = Path(dlt.current.run_context().data_dir) / "backfills" / name
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield str(folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _drop_staging(worker: dlt.Pipeline) -> None:

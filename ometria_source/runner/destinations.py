@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, cast
 
 import dlt
@@ -11,9 +13,13 @@ from dlt.common.destination import AnyDestination, Destination, DestinationCapab
 from dlt.common.destination.exceptions import UnknownDestinationModule
 from dlt.common.pipeline import LoadInfo
 from dlt.destinations import postgres
+from dlt.destinations.exceptions import DatabaseException
+from dlt.destinations.sql_client import SqlClientBase
 
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.runner.migration import change_tables
+
+log = logging.getLogger(__name__)
 
 # Other destinations' defaults suit. Parquet: measured on DuckDB, 14 times faster than INSERT statements. INSERT
 # statements: for rows of the export dlt would write csv, from which PostgreSQL reads an empty text as null.
@@ -26,6 +32,10 @@ FILE_FORMATS: dict[str, TLoaderFileFormat] = {
 # Whether dlt makes unique indexes, of which PostgreSQL alone has some by default: on the id that dlt gives each row.
 # After a kill, dlt loads a job again whose rows were committed; an index would refuse them, and every later run.
 INDEXES = "create_indexes"
+
+
+# Between two looks whether it is this load's turn.
+SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class SharedPipeline(dlt.Pipeline):
@@ -58,10 +68,25 @@ def _turn(pipeline: dlt.Pipeline) -> Iterator[None]:
     if not isinstance(pipeline.destination, postgres):
         yield
         return
+    name = str(pipeline.dataset_name)
+    # the lock ends with the connection, also when the process dies
     with pipeline.sql_client() as client:
-        # it ends with the connection, also when the process dies
-        client.execute_sql("SELECT pg_advisory_lock(hashtext(%s))", str(pipeline.dataset_name))
-        yield
+        if not _is_locked(client, name):
+            log.warning("Another load into `%s` is at work; this one waits for its turn", name)
+            # asked again and again: a driver that waits for the lock itself hears no interrupt
+            while not _is_locked(client, name):
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+        try:
+            yield
+        finally:
+            # behind a pooler the connection may outlive this; where it is broken, the lock is gone
+            with suppress(DatabaseException):
+                client.execute_sql("SELECT pg_advisory_unlock(hashtext(%s))", name)
+
+
+def _is_locked(client: SqlClientBase[Any], name: str) -> bool:
+    rows = client.execute_sql("SELECT pg_try_advisory_lock(hashtext(%s))", name)
+    return bool(rows and rows[0][0])
 
 
 def check_dataset(pipeline_name: str, destination: str, dataset: str) -> None:

@@ -49,8 +49,13 @@ STAND_INS = {
 
 # The `pip` of these tests.
 PIP = """#!{python}
-import re, sys, tomllib
+import re, sys
 from pathlib import Path
+
+try:
+    import tomllib
+except ImportError:
+    import tomli as tomllib
 
 project = tomllib.loads(Path("{root}/pyproject.toml").read_text())["project"]
 assert sys.argv[1] == "install", sys.argv

@@ -148,6 +148,24 @@ def test_an_event_in_files_of_several_windows_is_there_once(account, bucket, at_
     assert set(keys) == {row["event_key"] for row in in_one_run.rows("email_events")}
 
 
+def test_a_worker_that_waits_for_its_turn_says_so_and_can_be_interrupted(at_postgres, worker, in_one_run):
+    database = psycopg2.connect(at_postgres.settings["DESTINATION__POSTGRES__CREDENTIALS"])
+    with database.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtext(%s))", (at_postgres.dataset,))
+        interrupted, patient = worker(0), worker(1)
+        for process in (interrupted, patient):
+            told = next(line for line in process.stderr if "waits for its turn" in line)
+            assert at_postgres.dataset in told
+        interrupted.send_signal(signal.SIGINT)
+        _, error = interrupted.communicate(timeout=60)
+        assert interrupted.returncode == 130
+        assert "Interrupted." in error
+    database.close()
+    assert_loaded([patient])
+    assert_loaded([worker(number) for number in (0, 2, 3)])
+    assert_same(at_postgres, in_one_run)
+
+
 @pytest.mark.parametrize("fate", [("extract", 20), ("load", 10), ("load", 40), ("load", 75)], ids=lambda at: f"{at}")
 def test_workers_that_are_killed_and_started_again(at_postgres, worker, in_one_run, fate):
     killed = [worker(number, KILLED_PROGRAM, *fate) for number in range(WORKERS)]
@@ -179,8 +197,7 @@ def dagster(at_postgres, tmp_path, monkeypatch):
             (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
             own = {
                 "DAGSTER_HOME": str(home),
-                # where the worker's folder is
-                "TMPDIR": str(home),
+                "DLT_DATA_DIR": str(home / "dlt"),
                 "WATCHED_FOLDERS": str(home),
                 "KILLED_AT": killed_at,
             }
@@ -199,7 +216,7 @@ def dagster(at_postgres, tmp_path, monkeypatch):
         yield start
 
 
-def test_workers_of_dagster_that_are_killed_are_started_again_by_it(at_postgres, dagster, in_one_run):
+def test_workers_of_dagster_that_are_killed_are_started_again_by_it(at_postgres, dagster, in_one_run, tmp_path):
     moments = ("extract 5", "load 5", "load 14", "load 20")
     for worker in [dagster(day, moment) for day, moment in enumerate(moments)]:
         told, _ = worker.communicate(timeout=120)
@@ -208,6 +225,8 @@ def test_workers_of_dagster_that_are_killed_are_started_again_by_it(at_postgres,
         assert "SIGKILL" in told
     end = START + timedelta(days=len(moments))
     assert rows(at_postgres, "email_events") == rows(in_one_run, "email_events", before=end)
+    # no row stays behind where it was on its way
+    assert list(tmp_path.glob("dagster_*/dlt/backfills/*")) == []
     # the workers' staging datasets are gone
     with at_postgres.pipeline().sql_client() as client:
         datasets = client.execute_sql("SELECT schema_name FROM information_schema.schemata")
