@@ -113,6 +113,7 @@ def _check_bucket(findings: Findings, tables: Collection[str], patience_minutes:
 
 def _check_destination(findings: Findings, options: Options) -> None:
     name = f"destination {options.destination}"
+    advice = f"Check `destination.{options.destination}.credentials`."
     # the pipeline's own folder belongs to the loads: one may be under way
     with TemporaryDirectory() as folder:
         try:
@@ -121,9 +122,10 @@ def _check_destination(findings: Findings, options: Options) -> None:
             client: Any = pipeline.destination_client()
             file = _file_of(client.config)
             if file is not None and not file.exists():
-                if not os.access(file.parent, os.W_OK):
-                    raise NotADirectoryError
-                findings.add(name, OK, "a file, which a load makes")
+                if os.access(file.parent, os.W_OK):
+                    findings.add(name, OK, "a file, which a load makes")
+                else:
+                    findings.add(name, FAILED, "its file cannot be made", f"{advice} Its folder must be there.")
                 return
             if pipeline.destination.destination_type.endswith(".duckdb"):
                 client.config.credentials.read_only = True
@@ -131,8 +133,9 @@ def _check_destination(findings: Findings, options: Options) -> None:
                 is_there = client.is_storage_initialized()
         except Exception as error:  # noqa: BLE001  whatever a driver raises
             log.info("%s", redacted_traceback(error))
-            advice = f"Check `destination.{options.destination}.credentials`, and whether another program holds it."
-            findings.add(name, FAILED, "it cannot be reached", f"{sentence(error)} {advice}")
+            findings.add(
+                name, FAILED, "it cannot be reached", f"{sentence(error)} {advice} Perhaps another program holds it."
+            )
             return
     state = "is there" if is_there else "is not there yet: a load makes it"
     findings.add(name, OK, f"reached; the dataset `{options.dataset}` {state}")

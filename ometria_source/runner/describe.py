@@ -10,6 +10,7 @@ from ometria_source.export.listing import bucket_listing
 from ometria_source.export.patience import Patience
 from ometria_source.export.sampling import sample_file, take_inventory
 from ometria_source.runner.description import description
+from ometria_source.runner.show import show
 from ometria_source.settings import DEFAULT_PATIENCE_MINUTES
 from ometria_source.source import SECTION, ometria_source
 from ometria_source.tables.event_export import Export
@@ -35,7 +36,7 @@ def run_describe() -> int:
     if not inventory.files + inventory.empty:
         raise NoFilesError(export.file_glob)
     samples = [sample_file(file, export.file_format, export.patience) for file in inventory.sample]
-    print("\n".join(description(inventory, samples, export.file_format)))
+    show("\n".join(description(inventory, samples, export.file_format)))
     return 1 if any(sample.problem for sample in samples) else 0
 
 
