@@ -117,6 +117,8 @@ def test_a_list_of_one_member_does_not_tell_whether_members_are_paged(account, o
         ({"forbidden": frozenset({"/lists"})}, "member_lists", "lists"),
         ({"forbidden": frozenset({"/lists"})}, "list_changes", "lists"),
         ({"missing": frozenset({"/lists/"})}, "list_changes", "list changes"),
+        ({"forbidden": frozenset({"/lists/"})}, "list_changes", "list changes"),
+        ({"forbidden": frozenset({"/profiles"}), "members_path": None}, "member_lists", "members path"),
         ({"members_path": None, "profiles_carry_lists": False}, "member_lists", "members path"),
     ],
 )

@@ -162,8 +162,11 @@ class AccountChecks:
 
     def _try(self, name: str, table: str, question: Callable[[], tuple[str, str]]) -> bool:
         """One question about an endpoint that answers: its status and finding. Whether it is as the table needs it."""
+        advice = REPORT
         try:
             status, finding = question()
+        except AccessDeniedError as error:
+            status, finding, advice = FAILED, f"refused with status {error.status}", "Ask Ometria for access to it."
         except UnexpectedAnswerError as error:
             status, finding = UNKNOWN, f"answered with status {error.status}" if error.status else "no JSON list"
         except SpentRequestsError:
@@ -171,7 +174,7 @@ class AccountChecks:
         except OmetriaError as error:
             status, finding = UNKNOWN, type(error).__name__
         if status == FAILED:
-            self._add(name, finding, REPORT, table)
+            self._add(name, finding, advice, table)
         else:
             self._findings.add(name, status, finding)
         return status != FAILED
