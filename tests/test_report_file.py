@@ -106,6 +106,13 @@ def test_a_report_is_written_also_where_nobody_reads_what_the_program_prints(ome
 
 
 @pytest.mark.slow
+def test_a_report_can_go_to_standard_error(ometria, workspace):
+    command = [sys.executable, str(PROGRAM), "--tables", "lists", "--report", "/dev/stderr"]
+    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(result.stderr)["exit_status"] == 0
+
+
+@pytest.mark.slow
 def test_an_interrupted_run_leaves_a_report_that_says_so(ometria, workspace):
     (workspace / "report.json").write_text("old", encoding="utf-8")
     ometria.fail("/profiles", "hang", times=None)

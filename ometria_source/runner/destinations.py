@@ -33,7 +33,6 @@ FILE_FORMATS: dict[str, TLoaderFileFormat] = {
 # After a kill, dlt loads a job again whose rows were committed; an index would refuse them, and every later run.
 INDEXES = "create_indexes"
 
-
 # Between two looks whether it is this load's turn.
 SECONDS_BETWEEN_LOOKS = 0.2
 
@@ -71,10 +70,10 @@ def _turn(pipeline: dlt.Pipeline) -> Iterator[None]:
     name = str(pipeline.dataset_name)
     # the lock ends with the connection, also when the process dies
     with pipeline.sql_client() as client:
-        if not _is_locked(client, name):
+        if not _take_turn(client, name):
             log.warning("Another load into `%s` is at work; this one waits for its turn", name)
             # asked again and again: a driver that waits for the lock itself hears no interrupt
-            while not _is_locked(client, name):
+            while not _take_turn(client, name):
                 time.sleep(SECONDS_BETWEEN_LOOKS)
         try:
             yield
@@ -84,7 +83,7 @@ def _turn(pipeline: dlt.Pipeline) -> Iterator[None]:
                 client.execute_sql("SELECT pg_advisory_unlock(hashtext(%s))", name)
 
 
-def _is_locked(client: SqlClientBase[Any], name: str) -> bool:
+def _take_turn(client: SqlClientBase[Any], name: str) -> bool:
     rows = client.execute_sql("SELECT pg_try_advisory_lock(hashtext(%s))", name)
     return bool(rows and rows[0][0])
 

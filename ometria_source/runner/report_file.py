@@ -22,8 +22,7 @@ def check_place(place: str) -> Path:
     Raises:
         InvalidSettingError: It cannot be written.
     """
-    # what a link leads to is written, the link stays
-    path = Path(place).resolve()
+    path = Path(place)
     try:
         if path.is_dir():
             raise IsADirectoryError
@@ -31,6 +30,8 @@ def check_place(place: str) -> Path:
             if not os.access(path, os.W_OK):
                 raise PermissionError
             return path
+        # what a link leads to is written, the link stays
+        path = path.resolve()
         # a file of its own, so that an old report stays until there is a new one
         with tempfile.TemporaryFile(dir=path.parent):
             pass
