@@ -21,10 +21,10 @@ PLACE = Path(__file__).parents[1] / "README.md"
 BEGINNING = "<!-- settings: written by docs/write_settings.py -->\n"
 END = "<!-- end of settings -->"
 
-# Where README says more.
-SECTIONS = {
+# Pages that say more, beside this script.
+PAGES = {
     "privacy": "personal-data",
-    "schema_contract": "when-the-schema-changes",
+    "schema_contract": "schema-changes",
     "deletes": "history",
     "history": "history",
 }
@@ -42,7 +42,7 @@ def _lines() -> Iterator[str]:
     yield "|---|---|---|"
     for name, parameter in inspect.signature(ometria_source).parameters.items():
         default = "none" if parameter.default is None else f"`{parameter.default}`"
-        more = f" [See below](#{SECTIONS[name]})." if name in SECTIONS else ""
+        more = f" See [docs/{PAGES[name]}.md](docs/{PAGES[name]}.md)." if name in PAGES else ""
         yield f"| `{name}` | {default} | {descriptions[name]}{more} |"
 
 

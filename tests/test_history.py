@@ -16,8 +16,8 @@ from test_snapshots import Current
 from ometria_source import ometria_source
 from ometria_source.simulator import SimulatedAccount
 
-README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
-STATEMENTS = re.findall(r"```sql\n(.*?)```", README.split("\n## History\n", 1)[1].split("\n## ", 1)[0], re.DOTALL)
+PAGE = (Path(__file__).parents[1] / "docs" / "history.md").read_text(encoding="utf-8")
+STATEMENTS = re.findall(r"```sql\n(.*?)```", PAGE, re.DOTALL)
 
 SNAPSHOTS = ("--tables", "profiles,lists,member_lists")
 

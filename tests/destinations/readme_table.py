@@ -48,7 +48,14 @@ ROWS = (
     Row("duckdb", "DuckDB", "duckdb", "none", "nothing", "itself"),
     Row("postgres", "PostgreSQL", "postgres", "`credentials`", "ometria-source[postgres]", "a server of its own"),
     Row("sqlalchemy", "SQLite", "sqlalchemy", '`credentials = "sqlite:///…"`', "dlt[sqlalchemy]", "itself"),
-    Row("snowflake", "Snowflake", "snowflake", "[see below](#snowflake)", "ometria-source[snowflake]", "an emulator"),
+    Row(
+        "snowflake",
+        "Snowflake",
+        "snowflake",
+        "[its own](docs/destinations.md#snowflake)",
+        "ometria-source[snowflake]",
+        "an emulator",
+    ),
     Row("delta", "Delta Lake", "filesystem --table-format delta", "`bucket_url`", "dlt[deltalake]", "local files"),
     Row(
         "iceberg",

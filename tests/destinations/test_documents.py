@@ -3,7 +3,7 @@
 A simulated account stands in for Ometria, DuckDB for Snowflake, an empty folder for `/srv/ometria`; what would serve
 until it is stopped is asked only whether it would start, and `pip` only whether what it would install exists.
 A block of a kind that nobody runs fails. What CI runs by itself is not run again: README's first two blocks in .ci/run,
-its SQL on history in test_history.py, that of the other pages in test_docs.py.
+the SQL on history in test_history.py, that of the other pages in test_docs.py.
 """
 
 from __future__ import annotations
