@@ -36,3 +36,15 @@ def test_the_demo_shows_two_loads_and_three_questions_and_meets_no_account(works
     demo = Warehouse(workspace / "ometria_demo.duckdb")
     for table in ("profiles", "lists", "member_lists", "unsubscribes", "email_events"):
         assert demo.rows(table)
+
+
+@pytest.mark.slow
+def test_a_demo_whose_output_nobody_reads_to_its_end_runs_to_its_end(workspace):
+    with subprocess.Popen(
+        [sys.executable, str(PROGRAM), "--demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as demo:
+        demo.stdout.readline()
+        demo.stdout.close()
+        error = demo.stderr.read()
+    assert (demo.returncode, error) == (0, "")
+    assert Warehouse(workspace / "ometria_demo.duckdb").rows("email_events")

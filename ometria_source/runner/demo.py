@@ -20,6 +20,7 @@ from ometria_source.runner.options import DEFAULT_DATASET, DEFAULT_DESTINATION, 
 from ometria_source.runner.progress import display
 from ometria_source.runner.report import RunReport
 from ometria_source.runner.run import run_tables
+from ometria_source.runner.show import show
 from ometria_source.runner.workspace import open_pipeline, pipeline_folder, working_folder
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
 from ometria_source.source import ometria_source
@@ -69,21 +70,21 @@ def run_demo() -> int:
     os.environ["RUNTIME__LOG_LEVEL"] = "ERROR"
     # an hour ago, so that the hour by which the account moves on does not lie in the future
     account = SimulatedAccount.invent(seed=SEED, now=datetime.now(timezone.utc) - PAUSE)
-    print("This is a simulated Ometria account. All people, e-mails and campaigns in it are invented.")
+    show("This is a simulated Ometria account. All people, e-mails and campaigns in it are invented.")
     with working_folder(DEMO_PIPELINE_NAME), SimulatedOmetria(account) as ometria, _empty_folder() as folder:
         _forget_earlier_demo()
         export = Path(folder)
         account.write_export(export)
         pipeline = open_pipeline(DEMO_PIPELINE_NAME, DEFAULT_DESTINATION, DEFAULT_DATASET)
 
-        print("\n1. Everything is loaded:\n")
+        show("\n1. Everything is loaded:\n")
         first = _load(pipeline, ometria, export)
 
-        print("\n2. The account changes: " + _change(account, export) + ".")
-        print("   It is loaded again, and only what changed is read:\n")
+        show("\n2. The account changes: " + _change(account, export) + ".")
+        show("   It is loaded again, and only what changed is read:\n")
         second = _load(pipeline, ometria, export)
     _answer_questions()
-    print(f"\nThe tables are in {DEMO_PIPELINE_NAME}.duckdb. To load your own account, see README.md.")
+    show(f"\nThe tables are in {DEMO_PIPELINE_NAME}.duckdb. To load your own account, see README.md.")
     return max(first.exit_status, second.exit_status)
 
 
@@ -103,7 +104,7 @@ def _load(pipeline: dlt.Pipeline, ometria: SimulatedOmetria, export: Path) -> Ru
     report = run_tables(pipeline, source, list(TABLES), full_refresh=False, privacy=Privacy(), progress=progress)
     if report.is_interrupted:
         raise KeyboardInterrupt
-    print("\n".join(report.lines()))
+    show("\n".join(report.lines()))
     return report
 
 
@@ -155,5 +156,5 @@ def _change(account: SimulatedAccount, export: Path) -> str:
 def _answer_questions() -> None:
     with duckdb.connect(f"{DEMO_PIPELINE_NAME}.duckdb", read_only=True) as database:
         for title, query in QUERIES.items():
-            print(f"\n{title}:\n{query}\n")
-            print(database.sql(query))
+            show(f"\n{title}:\n{query}\n")
+            show(str(database.sql(query)))

@@ -130,11 +130,11 @@ def _tables_to_load(options: Options, source: DltSource) -> list[str]:
         return [name for name in source.resources if name in options.tables]
     tables = [name for name in TABLES if name in LOGS or not (options.end_date or is_backfill)]
     if is_backfill and not options.end_date:
-        print("`end_date` is configured: this is a backfill of the two logs, and no other table is read.")
+        show("`end_date` is configured: this is a backfill of the two logs, and no other table is read.")
     if not has_bucket:
         tables.remove("email_events")
     if not has_key:
-        print("No `api_key` is configured: only `email_events` is loaded.")
+        show("No `api_key` is configured: only `email_events` is loaded.")
         tables = ["email_events"]
     return tables
 
