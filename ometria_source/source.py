@@ -258,7 +258,7 @@ def _instant(setting: str, value: TAnyDateTime | None) -> datetime | None:
     if value is None:
         return None
     try:
-        instant = ensure_pendulum_datetime(value).astimezone(timezone.utc)
+        instant = ensure_pendulum_datetime(value, timezone.utc)
         if instant.year < EARLIEST_YEAR:
             raise InvalidSettingError(setting, f"must not lie before {EARLIEST_YEAR}.")
         return instant

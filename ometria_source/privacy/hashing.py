@@ -49,12 +49,15 @@ class Hasher:
             return None
         return self._digest(_normal(value_text(value), is_email).encode(errors="surrogatepass")).hex()
 
-    def without_emails(self, value: Any) -> Any:
+    def without_emails(self, value: Any, as_written: bool = False) -> Any:
         """A value of JSON in which the hash of each e-mail address stands in its place, also in keys and within texts.
 
         Args:
             value: Of any depth; it is not changed.
+            as_written: Whether two spellings of an address have two hashes: a text that is an id.
         """
+        if as_written and isinstance(value, str):
+            return EMAIL.sub(lambda found: self._digest(found[0].encode(errors="surrogatepass")).hex(), value)
         if isinstance(value, str):
             return self.value(value) if looks_like_email(value) else EMAIL.sub(self._hash_found, value)
         if isinstance(value, dict):

@@ -54,7 +54,9 @@ class RowPrivacy:
             return self._hasher.value(value, self._policy.is_email(column)) if self._hasher else None
         if isinstance(value, dict | list) or self._policy.documented.get(column, {}).get("data_type") == "json":
             return self.inside(column, value)
-        return self._hasher.without_emails(value) if self._policy.preset and self._hasher else value
+        if self._policy.preset and self._hasher:
+            return self._hasher.without_emails(value, as_written=self._policy.is_key(column))
+        return value
 
     def inside(self, column: str, value: Any) -> Any:
         """A value of JSON without what must not be in it.

@@ -44,6 +44,7 @@ class TablePrivacy:
         preset: For the columns that no rule names; None: they are kept as they are.
         documented: The columns that the table always has.
         email_columns: Names of columns that hold e-mail addresses.
+        key_columns: Names of columns that are part of a table's key.
         salt: The user's secret; None where nothing is hashed.
     """
 
@@ -53,6 +54,7 @@ class TablePrivacy:
     preset: Preset | None = None
     documented: TTableSchemaColumns = field(default_factory=dict)
     email_columns: Collection[str] = ()
+    key_columns: Collection[str] = ()
     salt: str | None = field(default=None, repr=False)
     _actions: dict[str, str | None] = field(default_factory=dict, repr=False)
 
@@ -98,6 +100,10 @@ class TablePrivacy:
     def is_searched(self, column: str) -> bool:
         """Whether the keys in a column's JSON are hashed for their names."""
         return self.preset is not None and self._original(column) not in self.documented
+
+    def is_key(self, column: str) -> bool:
+        """Whether a column is part of a key, of this table or of another that it refers to."""
+        return column in self.key_columns
 
     def is_email(self, column: str) -> bool:
         """Whether a column holds e-mail addresses."""

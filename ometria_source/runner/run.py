@@ -21,7 +21,7 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract import DltSource
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from ometria_source.exceptions import AccessDeniedError, ConfigurationError
+from ometria_source.exceptions import ConfigurationError
 from ometria_source.runner.contents import count_rows, newest
 from ometria_source.runner.destinations import file_format
 from ometria_source.runner.packages import mend_packages, note_extracted, pending_packages, store_schemas
@@ -30,6 +30,7 @@ from ometria_source.runner.progress import Display
 from ometria_source.runner.report import RunReport, TableReport
 from ometria_source.runner.sentences import (
     contract_refusal,
+    is_refused,
     not_offered,
     pending_sentence,
     sentence,
@@ -38,7 +39,7 @@ from ometria_source.runner.sentences import (
 )
 from ometria_source.runner.workspace import drop_unfounded_state
 from ometria_source.tables.catalogue import NESTED
-from ometria_source.tables.metrics import REQUESTS
+from ometria_source.tables.metrics import REQUESTS, ROWS_READ
 from ometria_source.tables.privacy import Privacy
 
 log = logging.getLogger(__name__)
@@ -175,7 +176,7 @@ def _key_is_refused(tables: list[TableReport]) -> str | None:
     """What to say where nothing but a refusal came back: then it is the key that is at fault, not what is offered."""
     asked = [table for table in tables if table.metrics.get(REQUESTS)]
     if asked and all(table.refused for table in asked):
-        return f"Every endpoint refuses the API key. {asked[0].left_out}"
+        return f"Every endpoint refuses the API key. {asked[0].left_out or asked[0].error}"
     return None
 
 
@@ -201,8 +202,10 @@ def _extract(
             if contract_refusal(error):
                 raise
             log.info("%s failed", table.name, exc_info=error)
-            missing = not_offered(error) if offered_only else None
-            table.refused = isinstance(missing, AccessDeniedError)
+            # what has given rows is offered, whatever came then
+            has_rows = selected.resources[table.name].custom_metrics.get(ROWS_READ)
+            missing = not_offered(error) if offered_only and not has_rows else None
+            table.refused = offered_only and is_refused(error)
             if missing:
                 table.left_out = str(missing)
             else:

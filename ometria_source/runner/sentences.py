@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from asyncio import CancelledError
 from collections.abc import Iterator
+from http import HTTPStatus
 from typing import Any
 
 from dlt.common.configuration.exceptions import (
@@ -68,9 +69,16 @@ def sentence(error: BaseException) -> str:
 def not_offered(error: BaseException) -> OmetriaError | None:
     """The answer, or the lack of a setting, that says that a table is none of this account's; None: something else."""
     for link in _chain(error):
-        if isinstance(link, AccessDeniedError | NotFoundError | MissingSettingError):
+        if isinstance(link, NotFoundError | MissingSettingError):
+            return link
+        if isinstance(link, AccessDeniedError) and link.status == HTTPStatus.FORBIDDEN:
             return link
     return None
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether Ometria refused the key."""
+    return any(isinstance(link, AccessDeniedError) for link in _chain(error))
 
 
 def was_interrupted(error: BaseException) -> bool:

@@ -7,8 +7,8 @@ Nothing that would tell changes is documented: every run reads all contacts.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from urllib.parse import quote
 
 from dlt.common.schema.typing import TTableSchemaColumns
@@ -22,6 +22,9 @@ from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.tables.collections import PATH, collection_name, collection_pages
 from ometria_source.tables.profiles import PHONE_PARTS
 from ometria_source.tables.records import RecordTable, mirror
+from ometria_source.tables.shortfalls import Shortfalls
+
+log = logging.getLogger(__name__)
 
 COLUMNS: TTableSchemaColumns = {
     "collection": {"data_type": "text", "nullable": False, "description": "Where it comes from."},
@@ -104,14 +107,32 @@ def contacts_resource(account: Account, allow_deletes: bool, privacy: Callable[[
 
 
 def _pages(client: OmetriaClient) -> Iterator[list[JsonObject]]:
-    names = [collection_name(record) for page in collection_pages(client) for record in page]
-    if not all(names):
-        raise UnexpectedAnswerError(PATH, "a collection without a name")
-    for name in names:
-        # gone since the collections were read, its contacts are gone too
-        with suppress(NotFoundError):
+    gone: list[str] = []
+    short = Shortfalls("contacts", "collections")
+    for name, count in _collections(client).items():
+        read = 0
+        try:
             for page in scan(client, f"{PATH}/{quote(name, safe='')}"):
+                read += len(page)
                 yield [_of(name, contact) for contact in page]
+        except NotFoundError:
+            gone.append(name)
+        else:
+            short.note(read, count)
+    short.warn()
+    if not gone:
+        return
+    if _collections(client).keys() & set(gone):
+        raise NotFoundError(f"{PATH}/{{collection}}")
+    log.warning("contacts: %d collections were deleted while they were read; their contacts are removed", len(gone))
+
+
+def _collections(client: OmetriaClient) -> dict[str, object]:
+    """The names of all collections, and how many contacts Ometria says that they have."""
+    counts = {collection_name(record): record.get("count") for page in collection_pages(client) for record in page}
+    if "" in counts:
+        raise UnexpectedAnswerError(PATH, "a collection without a name")
+    return counts
 
 
 def _of(collection: str, contact: JsonObject) -> JsonObject:

@@ -37,8 +37,7 @@ def snapshot_merge(*key: str) -> TDeleteInsertStrategyDict:
     Args:
         key: The primary key, of columns that are text.
     """
-    # one text for each key, and another for every other: only the separator has a 0 behind the slash
-    one = key[0] if len(key) == 1 else " || '/0' || ".join(f"REPLACE({column}, '/', '/1')" for column in key)
+    one = one_text(*key)
     return {
         "disposition": "merge",
         "strategy": "delete-insert",
@@ -49,6 +48,16 @@ def snapshot_merge(*key: str) -> TDeleteInsertStrategyDict:
             f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE {key[-1]} = '{MARKER}'))"
         ),
     }
+
+
+def one_text(*key: str) -> str:
+    """SQL that makes one text of the columns of a key, and another of every other key.
+
+    Args:
+        key: Columns that are text.
+    """
+    # only the separator has a 0 behind the slash
+    return key[0] if len(key) == 1 else " || '/0' || ".join(f"REPLACE({column}, '/', '/1')" for column in key)
 
 
 def is_id(value: object) -> bool:

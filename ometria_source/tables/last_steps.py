@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, ClassVar
 
+import dlt
 from dlt.common.schema.typing import TTableSchemaColumns
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.common.typing import TDataItems
+from dlt.extract.items import DataItemWithMeta, SupportsPipe
 from dlt.extract.items_transform import ItemTransform
 
 from ometria_source.api.seen import SeenIds
@@ -21,6 +24,58 @@ Step = ItemTransform[TDataItems, dict[str, Any]]
 
 class End(list[Row]):
     """What follows the last rows of a table; being an empty list, it passes a user's steps unchanged."""
+
+
+class Beside(list[Row]):
+    """Rows that are none of the table's: markers, and what is nested. Being an empty list, they pass a user's steps.
+
+    Args:
+        rows: What `Beside` stands for.
+    """
+
+    def __init__(self, rows: list[Row]) -> None:
+        super().__init__()
+        self.rows = rows
+
+
+def beside(item: TDataItems) -> TDataItems:
+    """An item that no step of a user's shall see.
+
+    Args:
+        item: Rows, with or without the hints that dlt takes with them.
+    """
+    return DataItemWithMeta(item.meta, Beside(item.data)) if isinstance(item, DataItemWithMeta) else Beside(item)
+
+
+class OwnRows(Step):
+    """In a run, gives dlt what passed the steps of users unseen; elsewhere, only the table's own rows pass."""
+
+    # behind the steps and validators of users, before dlt's cursors and limits
+    placement_affinity: ClassVar[float] = 0.95
+
+    def __init__(self) -> None:
+        super().__init__(lambda item: item)
+        self._is_run = False
+
+    def bind(self, pipe: SupportsPipe) -> Step:  # noqa: ARG002  dlt passes it
+        """The step, where it begins to work."""
+        self._is_run = is_run()
+        return self
+
+    def __call__(self, item: TDataItems, meta: Any = None) -> TDataItems | None:  # noqa: ARG002  dlt passes it
+        """What shall be staged of an item."""
+        if isinstance(item, Beside):
+            return item.rows if self._is_run else None
+        return item
+
+
+def is_run() -> bool:
+    """Whether a pipeline runs, rather than a notebook iterating over a resource."""
+    try:
+        dlt.current.load_package_state()
+    except CurrentLoadPackageStateNotAvailable:
+        return False
+    return True
 
 
 class SingleKeys(Step):
@@ -53,6 +108,8 @@ class SingleKeys(Step):
         """What shall be staged of an item."""
         if isinstance(item, End):
             return self._at_end()
+        if isinstance(item, Beside):
+            item = item.rows
         # an empty list may say something to dlt
         return self._staged(item) if isinstance(item, list) and item else item
 

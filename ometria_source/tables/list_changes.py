@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any, cast
 from urllib.parse import quote
@@ -34,7 +34,7 @@ from ometria_source.tables.member_paths import profile_id
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.records import MARKS
-from ometria_source.tables.rows import Row, RowMapper, read_instant
+from ometria_source.tables.rows import Row, RowMapper, shown_name
 from ometria_source.tables.spool import Spool
 from ometria_source.tables.strategies import running_strategy
 from ometria_source.tables.variants import Variants
@@ -53,6 +53,9 @@ FIRST_CHANGE = datetime(2013, 1, 1, tzinfo=timezone.utc)
 LAG_SECONDS = timedelta(days=2).total_seconds()
 
 KEY_FIELDS = ("list_id", "profile_id", "event", "timestamp")
+
+# As many names of fields are shown of a change that cannot be read.
+MOST_NAMES = 20
 
 COLUMNS: TTableSchemaColumns = {
     "list_change_id": {
@@ -125,19 +128,25 @@ def list_changes_resource(account: Account, privacy: TablePrivacy) -> DltResourc
         rows = _Rows(privacy)
         with counting(client) as metrics:
             since, before = cast(datetime, cursor.start_value), 0
-            for list_id, changes in _changes(client, since):
+            state = dlt.current.resource_state()
+            lists = _Lists(client, since, set(state.get("skipped", ())))
+            for list_id, changes in lists.changes():
                 for page in changes.read():
                     made = [rows.row(list_id, change) for change in page]
                     for row in made:
                         if not isinstance(at := row.get("timestamp"), datetime):
                             continue
-                        before += at < since
-                        if not limited and at <= now:
+                        # of a list that was skipped before, dlt would leave out what is older than the cursor
+                        is_late = list_id in lists.skipped_before and at < since
+                        before += at < since and not is_late
+                        if not limited and not is_late and at <= now:
                             row["_cursor"] = at
                     metrics[ROWS_READ] += len(made)
                     yield rows.variants.split(made)
             if not metrics[ROWS_READ]:
                 yield dlt.mark.materialize_table_schema()
+            if not limited:
+                state["skipped"] = lists.skipped
             if before:
                 log.warning(
                     "list_changes: %d changes came from before the time that was asked for: `%s` means nothing to this "
@@ -149,26 +158,42 @@ def list_changes_resource(account: Account, privacy: TablePrivacy) -> DltResourc
     return list_changes
 
 
-def _changes(client: OmetriaClient, since: datetime) -> Iterator[tuple[str, Spool]]:
-    """The changes of each list, several lists at a time."""
-    ids = [str(item["id"]) for page in list_pages(client) for item in page]
-    query: dict[str, str | int] = {SINCE: since.strftime("%Y-%m-%dT%H:%M:%S")}
+class _Lists:
+    """Reads the changes of all lists.
 
-    def read(list_id: str) -> Spool | None:
+    Args:
+        client: Reads the API.
+        since: When to begin (UTC).
+        skipped_before: Lists of which the run before knew no changes: they are read from the first on.
+    """
+
+    def __init__(self, client: OmetriaClient, since: datetime, skipped_before: Collection[str]) -> None:
+        self._client = client
+        self._since = since
+        self.skipped_before = skipped_before
+        self.skipped: list[str] = []
+
+    def changes(self) -> Iterator[tuple[str, Spool]]:
+        """The changes of each list, several lists at a time."""
+        ids = [str(item["id"]) for page in list_pages(self._client) for item in page]
+        most = most_ahead(self._client.requests_per_second)
+        for list_id, changes in zip(ids, in_order(ids, self._read, most), strict=True):
+            if changes is None:
+                self.skipped.append(list_id)
+            else:
+                yield list_id, changes
+        if ids and len(self.skipped) == len(ids):
+            raise NotFoundError(PATH)
+        if self.skipped:
+            log.warning("list_changes: %d lists answer no changes; they are skipped", len(self.skipped))
+
+    def _read(self, list_id: str) -> Spool | None:
+        since = FIRST_CHANGE if list_id in self.skipped_before else self._since
+        query: dict[str, str | int] = {SINCE: since.strftime("%Y-%m-%dT%H:%M:%S")}
         try:
-            return Spool(scan(client, PATH.format(list_id=quote(list_id, safe="")), query, paged=False))
+            return Spool(scan(self._client, PATH.format(list_id=quote(list_id, safe="")), query, paged=False))
         except NotFoundError:
             return None
-
-    answered = 0
-    for list_id, changes in zip(ids, in_order(ids, read, most_ahead(client.requests_per_second)), strict=True):
-        if changes is not None:
-            answered += 1
-            yield list_id, changes
-    if ids and not answered:
-        raise NotFoundError(PATH)
-    if answered < len(ids):
-        log.warning("list_changes: %d lists answer no changes; they are skipped", len(ids) - answered)
 
 
 class _Rows:
@@ -178,32 +203,30 @@ class _Rows:
         derived = ("list_change_id", "list_id", "_cursor")
         self._mapper = RowMapper("list_changes", COLUMNS, {}, derived=derived, marks=MARKS)
         self._privacy = RowPrivacy(privacy)
-        self.variants = Variants("list_changes")
+        self.variants = Variants()
 
     def row(self, list_id: str, change: JsonObject) -> Row:
         person = profile_id(change)
         if person is None:
-            names = ", ".join(f"`{name}`" for name in sorted(change))
+            names = ", ".join(f"`{shown_name(name)}`" for name in sorted(change)[:MOST_NAMES])
             raise UnexpectedAnswerError(PATH, f"a change without a profile's id; its fields are {names}")
-        known = {**change, "list_id": list_id, "profile_id": person}
-        # or else a key would tell, to whoever tries all people, which of them was hashed
-        key = {field: self._privacy.value(field, known.get(field)) for field in KEY_FIELDS}
         row = {**self._mapper.row(change), "list_id": list_id, "profile_id": person}
+        # where an event or a time has another name, all fields are the key: or else changes would become one
+        fields = KEY_FIELDS if row.keys() >= set(KEY_FIELDS) else sorted(row)
+        # or else a key would tell, to whoever tries all people, which of them was hashed
+        key = [self._privacy.value(field, row.get(field)) for field in fields]
         return {**self._privacy.row(row), "list_change_id": list_change_id(key)}
 
 
-def list_change_id(change: JsonObject) -> str:
+def list_change_id(values: Iterable[Any]) -> str:
     """The key of a change.
 
     Args:
-        change: With `KEY_FIELDS`. Two spellings of one instant give one key.
+        values: Those of `KEY_FIELDS`, as they are in a row.
 
     Returns:
         64 hex digits.
     """
-    values: list[Any] = [change.get(field) for field in KEY_FIELDS]
-    instant = read_instant(values[-1])
-    if instant is not None:
-        values[-1] = instant.isoformat()
-    text = json.dumps([None if value is None else str(value) for value in values], ensure_ascii=True)
+    spelt = [value.isoformat() if isinstance(value, datetime) else value for value in values]
+    text = json.dumps([None if value is None else str(value) for value in spelt], ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()

@@ -25,6 +25,7 @@ from ometria_source.tables.deletions import (
     snapshot_merge,
 )
 from ometria_source.tables.fields import note_complete
+from ometria_source.tables.last_steps import Beside
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.rows import KEPT_COLUMNS, RowMapper
@@ -106,7 +107,7 @@ def lists_resource(account: Account, allow_deletes: bool, privacy: TablePrivacy)
         begin(privacy)
         client = account.client("lists")
         state = dlt.current.resource_state()
-        mapper, variants = RowMapper("lists", COLUMNS, RENAMES, derived=KEPT_COLUMNS), Variants("lists")
+        mapper, variants = RowMapper("lists", COLUMNS, RENAMES, derived=KEPT_COLUMNS), Variants()
         protect = RowPrivacy(privacy).row
         found = IdSketch()
         fields: set[str] = set()
@@ -126,6 +127,6 @@ def lists_resource(account: Account, allow_deletes: bool, privacy: TablePrivacy)
             note_complete("lists", state, fields)
             state["ids"] = found.to_state()
             if merged:
-                yield [{"list_id": MARKER}]
+                yield Beside([{"list_id": MARKER}])
 
     return lists

@@ -25,13 +25,15 @@ from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
 from ometria_source.privacy.json_rows import RowPrivacy
 from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.settings import PAGE_LIMIT
-from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, is_merged
+from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, is_merged, one_text
+from ometria_source.tables.last_steps import Beside, is_run
 from ometria_source.tables.lists import list_pages
 from ometria_source.tables.member_paths import find_path, members_of, size_of
 from ometria_source.tables.metrics import LISTS_READ, LISTS_TO_READ, ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.profile_scan import PATH as PROFILES_PATH
 from ometria_source.tables.profile_scan import Memberships, SharedProfileScan, list_ids, profile_pages
+from ometria_source.tables.shortfalls import Shortfalls
 from ometria_source.tables.spool import Spool
 from ometria_source.tables.watermark import Watermark
 
@@ -43,13 +45,15 @@ COLUMNS: TTableSchemaColumns = {
     "profile_id": {"data_type": "text", "nullable": False, "description": "A profile that is in the list."},
 }
 
+_PAIR = one_text("list_id", "profile_id")
+
 # Put together from constants of ours only, hence the silenced warning about SQL in strings.
 MERGE: TDeleteInsertStrategyDict = {
     "disposition": "merge",
     "strategy": "delete-insert",
     "source_filter": f"list_id <> '{MARKER}' AND profile_id <> '{MARKER}'",
     "destination_scope": (
-        "(list_id || '/' || profile_id IN (SELECT list_id || '/' || profile_id FROM {staging_table}) "  # noqa: S608
+        f"({_PAIR} IN (SELECT {_PAIR} FROM {{staging_table}}) "  # noqa: S608
         f"OR list_id IN (SELECT list_id FROM {{staging_table}} WHERE profile_id = '{MARKER}') "
         f"OR profile_id IN (SELECT profile_id FROM {{staging_table}} WHERE list_id = '{MARKER}') "
         f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE list_id = '{MARKER}' AND profile_id = '{MARKER}'))"
@@ -107,7 +111,8 @@ def member_lists_resource(
         begin(privacy)
         merged = is_merged()
         client = account.client("member_lists")
-        state = dlt.current.resource_state()
+        # outside of a run all is read, and nothing is noted
+        state = dlt.current.resource_state() if is_run() else {}
         watermark = Watermark(state, full_scan_days)
         reading = _Reading(
             client, state, watermark, shared_scan, is_limited(), merged, allow_deletes, person_of(privacy)
@@ -143,6 +148,7 @@ class _Reading:
     allow_deletes: bool
     person: Callable[[str], str]
     gone: list[str] = field(default_factory=list)
+    has_members: bool = False
 
     def rows(self, source: str) -> Iterator[list[Pair] | None]:
         """Rows and markers, from where the setting and the account say."""
@@ -155,6 +161,7 @@ class _Reading:
             return
         lists = [item for page in list_pages(self.client) for item in page]
         path = find_path(self.client, lists, self.state.get("path")) if lists else self.state.get("path")
+        self.has_members = any(size_of(item) for item in lists)
         if path is not None or not lists:
             yield from self._by_list(lists, path, shared)
         elif source == "auto":
@@ -185,29 +192,34 @@ class _Reading:
         # one that seemed to be gone is looked at again by the next run, if it is still there
         after.update(dict.fromkeys(self.gone, ""))
         if self.merged:
-            yield [_pair(gone, MARKER) for gone in before.keys() - after.keys()]
+            yield Beside([_pair(gone, MARKER) for gone in before.keys() - after.keys()])
         _advise(self.client)
         self.state.update(read_from="lists", path=path, lists=after)
         self.state.pop("ids", None)
         self.watermark.advance(self.watermark.started, complete)
         if self.merged and complete:
-            yield [_pair(MARKER, MARKER)]
+            yield Beside([_pair(MARKER, MARKER)])
 
     def _members(self, lists: list[JsonObject], path: str) -> Iterator[list[Pair]]:
         """Members and marker of each list; of one that is gone the marker alone."""
         most = most_ahead(self.client.requests_per_second)
         metrics = dlt.current.resource_metrics()
         metrics.update({LISTS_TO_READ: len(lists), LISTS_READ: 0})
+        short = Shortfalls("member_lists", "lists")
         for item, pages in zip(lists, in_order(lists, lambda item: self._one_list(item, path), most), strict=True):
             if pages is None:
                 log.warning("member_lists: a list was deleted while it was read; its members are removed")
                 self.gone.append(_id(item))
             else:
+                read = 0
                 for ids in pages.read():
+                    read += len(ids)
                     yield [_pair(_id(item), profile_id) for profile_id in ids]
+                short.note(read, size_of(item))
             metrics[LISTS_READ] += 1
             if self.merged and not self.limited:
-                yield [_pair(_id(item), MARKER)]
+                yield Beside([_pair(_id(item), MARKER)])
+        short.warn()
 
     def _one_list(self, item: JsonObject, path: str) -> Spool | None:
         """The profile ids of a list, once they are all there; None for a list that is gone."""
@@ -242,7 +254,7 @@ class _Reading:
         self.state.pop("lists", None)
         self.watermark.advance(started, complete=since is None)
         if self.merged and since is None:
-            yield [_pair(MARKER, MARKER)]
+            yield Beside([_pair(MARKER, MARKER)])
 
     def _own_scan(self, since: datetime | None) -> Iterator[tuple[str, list[str] | None]]:
         for page in profile_pages(self.client, since):
@@ -253,22 +265,23 @@ class _Reading:
         self, memberships: Iterator[tuple[str, list[str] | None]], complete: bool, found: IdSketch
     ) -> Iterator[list[Pair]]:
         rows: list[Pair] = []
-        profiles = carrying_lists = 0
+        markers: list[Pair] = []
+        profiles = carrying_lists = members = 0
         for profile_id, ids in memberships:
             profiles += 1
             carrying_lists += ids is not None
             found.add(profile_id)
             rows.extend(_pair(list_id, profile_id) for list_id in ids or ())
             if self.merged and not complete and not self.limited:
-                rows.append(_pair(MARKER, profile_id))
-            if len(rows) >= ROWS_AT_A_TIME:
-                yield rows
-                rows = []
-        yield rows
-        if complete and profiles and not carrying_lists:
-            raise UnexpectedAnswerError(
-                PROFILES_PATH, "without `lists` in any profile, and no known path gives a list's members"
-            )
+                markers.append(_pair(MARKER, profile_id))
+            members += len(ids or ())
+            if len(rows) >= ROWS_AT_A_TIME or len(markers) >= ROWS_AT_A_TIME:
+                yield from (rows, Beside(markers))
+                rows, markers = [], []
+        yield from (rows, Beside(markers))
+        if complete and profiles and not (members if self.has_members else carrying_lists):
+            what = "with empty `lists` in each profile" if carrying_lists else "without `lists` in any profile"
+            raise UnexpectedAnswerError(PROFILES_PATH, f"{what}, and no known path gives a list's members")
 
 
 def _id(item: JsonObject) -> str:

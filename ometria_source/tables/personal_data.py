@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from ometria_source.privacy.policy import Preset
 from ometria_source.privacy.rules import DROP, HASH
-from ometria_source.tables import event_rows
+from ometria_source.tables import event_rows, list_changes, push_errors, unsubscribes
 from ometria_source.tables.catalogue import DOCUMENTED
 
 # In these, an address is hashed trimmed and in lower case.
@@ -71,6 +71,17 @@ KEYS: Mapping[str, frozenset[str]] = {
         for name, columns in DOCUMENTED.items()
         if name not in PEOPLE
     },
+}
+
+
+# Names of columns in which two spellings are two things, also of what looks like an address.
+KEY_COLUMNS = frozenset().union(*KEYS.values())
+
+# Keys that are hashes of these: one that is left out is hashed into the key, or else rows would become one.
+HASHED_INTO_KEYS: Mapping[str, frozenset[str]] = {
+    "unsubscribes": frozenset(unsubscribes.KEY_FIELDS),
+    "list_changes": frozenset(list_changes.KEY_FIELDS),
+    "push_errors": frozenset(push_errors.COLUMNS),
 }
 
 

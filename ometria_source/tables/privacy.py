@@ -10,7 +10,15 @@ from ometria_source.exceptions import InvalidSettingError
 from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.privacy.rules import ANY_TABLE, DROP, Rule, parse_rules
 from ometria_source.tables.catalogue import DOCUMENTED, PARENTS
-from ometria_source.tables.personal_data import EMAIL_COLUMNS, KEYS, PEOPLE, UNTOUCHABLE, strict
+from ometria_source.tables.personal_data import (
+    EMAIL_COLUMNS,
+    HASHED_INTO_KEYS,
+    KEY_COLUMNS,
+    KEYS,
+    PEOPLE,
+    UNTOUCHABLE,
+    strict,
+)
 from ometria_source.tables.privacy_state import no_such_column
 
 STRICT = "strict"
@@ -49,6 +57,8 @@ class Privacy:
             )
         for rule in self.rules:
             _refuse_untouchable(rule)
+            if not pii_salt:
+                _refuse_without_salt(rule)
         self._preset = privacy
         self._salt = pii_salt
 
@@ -57,10 +67,11 @@ class Privacy:
         return TablePrivacy(
             table=table,
             loaded_with=PARENTS.get(table, table),
-            rules=tuple(rule for rule in self.rules if rule.table == table or _holds_in(rule, table)),
+            rules=tuple(rule for rule in self.rules if _holds_in(rule, table)),
             preset=strict(table) if self._preset else None,
             documented=DOCUMENTED[table],
             email_columns=EMAIL_COLUMNS,
+            key_columns=KEY_COLUMNS,
             salt=self._salt or None,
         )
 
@@ -80,8 +91,23 @@ class Privacy:
 
 
 def _holds_in(rule: Rule, table: str) -> bool:
-    """Whether a rule for all tables speaks of a table: a key is left out of none."""
-    return rule.table == ANY_TABLE and not (rule.action == DROP and rule.column in KEYS.get(table, ()))
+    """Whether a rule speaks of a table."""
+    if rule.table == ANY_TABLE:
+        # a key is left out of none
+        return not (rule.action == DROP and rule.column in KEYS.get(table, ()))
+    # by its parent's key a row is joined to it
+    is_parents_key = rule.table == PARENTS.get(table) and rule.column in KEYS[rule.table] & KEYS[table]
+    return rule.table == table or is_parents_key
+
+
+def _refuse_without_salt(rule: Rule) -> None:
+    for table, columns in HASHED_INTO_KEYS.items():
+        if rule.table in (table, ANY_TABLE) and rule.leads_into(columns):
+            raise InvalidSettingError(
+                "pii_salt",
+                f"is needed to leave out `{rule.name}`, which is part of the key of `{table}`: a long random text, in "
+                ".dlt/secrets.toml or the environment. Or else rows that differ in nothing else would become one.",
+            )
 
 
 def _refuse_untouchable(rule: Rule) -> None:

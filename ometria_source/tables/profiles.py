@@ -18,6 +18,7 @@ from ometria_source.privacy.json_rows import RowPrivacy
 from ometria_source.privacy.policy import TablePrivacy
 from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, is_merged, snapshot_merge
 from ometria_source.tables.fields import note_complete
+from ometria_source.tables.last_steps import Beside, is_run
 from ometria_source.tables.metrics import ROWS_EXPECTED, ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.profile_scan import SharedProfileScan, profile_pages
@@ -137,10 +138,11 @@ def profiles_resource(
         merged = is_merged()
         begin(privacy)
         client = account.client("profiles")
-        state = dlt.current.resource_state()
+        # outside of a run all is read, and nothing is noted
+        state = dlt.current.resource_state() if is_run() else {}
         watermark = Watermark(state, full_scan_days)
         since = None if watermark.is_complete_scan_due else watermark.last_scan
-        mapper, variants = ProfileMapper(spread), Variants("profiles")
+        mapper, variants = ProfileMapper(spread), Variants()
         protect = RowPrivacy(privacy).row
         found = IdSketch()
         fields: set[str] = set()
@@ -170,7 +172,7 @@ def profiles_resource(
             state["ids"] = known.to_state()
             watermark.advance(watermark.started, complete=since is None)
             if merged and since is None:
-                yield [{"profile_id": MARKER}]
+                yield Beside([{"profile_id": MARKER}])
 
     return profiles
 

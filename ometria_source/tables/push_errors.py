@@ -26,6 +26,7 @@ from ometria_source.tables.deletions import is_limited
 from ometria_source.tables.metrics import ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.records import MARKS
+from ometria_source.tables.row_versions import plain
 from ometria_source.tables.rows import Row, RowMapper, flat
 from ometria_source.tables.strategies import running_strategy
 from ometria_source.tables.variants import Variants
@@ -93,7 +94,7 @@ def push_errors_resource(account: Account, privacy: TablePrivacy) -> DltResource
         client = account.client("push_errors")
         state = dlt.current.resource_state()
         mapper = RowMapper("push_errors", COLUMNS, {}, derived=("push_error_id",), marks=MARKS)
-        protection, variants = RowPrivacy(privacy), Variants("push_errors")
+        protection, variants = RowPrivacy(privacy), Variants()
         with counting(client) as metrics:
             found = client.get(PATH, {})
             made = [_with_id(mapper.row(flat(_wrapped(error), ("message",), MARKS)), protection) for error in found]
@@ -124,10 +125,10 @@ def _wrapped(error: JsonObject) -> JsonObject:
 
 
 def _with_id(row: Row, protection: RowPrivacy) -> Row:
-    """A row as it may be written, with the hash of its content: in whatever order it came, and without what is null.
+    """A row as it may be written, with the hash of its content, the same for every spelling of it.
 
     What is left out is hashed, so that two errors which differ in nothing else stay two.
     """
     content: dict[str, Any] = {name: protection.value(name, value) for name, value in row.items() if value is not None}
-    text = json.dumps(content, sort_keys=True, ensure_ascii=True, default=str)
+    text = json.dumps(plain(content), sort_keys=True, ensure_ascii=True, default=str)
     return {**protection.row(row), "push_error_id": hashlib.sha256(text.encode()).hexdigest()}

@@ -9,6 +9,8 @@ none is told by a row whose parent id has the marker in front, where the scan ha
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -33,10 +35,13 @@ from ometria_source.tables.deletions import (
     snapshot_merge,
 )
 from ometria_source.tables.fields import note_complete
+from ometria_source.tables.last_steps import OwnRows, beside
 from ometria_source.tables.metrics import ROWS_EXPECTED, ROWS_READ, counting
 from ometria_source.tables.privacy_state import begin
 from ometria_source.tables.rows import Row, RowMapper, flat
 from ometria_source.tables.variants import Variants
+
+log = logging.getLogger(__name__)
 
 # What Ometria puts before the names of some fields (seen in public clients, and in Fivetran's schema).
 MARKS = "@_"
@@ -105,7 +110,7 @@ def mirror(
         Raises:
             ConfigurationError: The table cannot be merged; as `strategy_at`.
             MissingSettingError: `api_key` is not configured.
-            MassDeletionError: More than a tenth of the records, and more than ten, are gone.
+            MassDeletionError: More than a tenth of the records, and more than ten, are gone, or of what is nested.
             InvalidSettingError: The table was loaded under other privacy settings, or one of them names no column.
             OmetriaError: As `scan`.
         """
@@ -115,26 +120,25 @@ def mirror(
         state = dlt.current.resource_state()
         limited = is_limited()
         rows = RecordRows(table, policies, tells_childless=merged and limited)
-        found = IdSketch()
         with counting(client) as metrics:
             if "ids" in state:
                 metrics[ROWS_EXPECTED] = IdSketch.from_state(state["ids"]).rows
             for page in pages(client):
                 for record in page:
-                    key = rows.add(record)
-                    found.add("\n".join(key.values()))
+                    rows.add(record)
                 metrics[ROWS_READ] += len(page)
                 yield from rows.take()
+            rows.warn_of_taken_keys()
             if limited:
                 return
-            if merged and "ids" in state:
-                guard_deletions(table.name, IdSketch.from_state(state["ids"]), found, allow_deletes)
-            rows.note_fields(state)
-            state["ids"] = found.to_state()
+            if merged:
+                rows.guard(state, allow_deletes)
+            rows.note(state)
             if merged:
                 yield from rows.markers()
 
     resource: DltResource = dlt.resource(records, name=table.name, selected=False)
+    resource.add_step(OwnRows())
     # the children first: what a resource has by then, they would inherit
     for child in list(table.family())[1:]:
         resource.apply_hints(
@@ -191,7 +195,8 @@ class RecordRows:
         derived = (*parent_key, table.number) if table.number else parent_key
         self._mapper = RowMapper(table.name, table.columns, table.renames, derived=derived, marks=MARKS)
         self._protect = RowPrivacy(policies[table.name]).row
-        self._variants = Variants(table.name)
+        self._is_nested = bool(parent_key)
+        self._variants = Variants(table.name if self._is_nested else None)
         self._objects = frozenset(
             name.rsplit("__", depth)[0] for name in table.columns for depth in range(1, name.count("__") + 1)
         )
@@ -201,25 +206,24 @@ class RecordRows:
         }
         self._rows: list[Row] = []
         self._fields: set[str] = set()
+        self._found = IdSketch()
+        self._taken_keys = 0
 
-    def add(self, record: JsonObject) -> Row:
+    def add(self, record: JsonObject) -> None:
         """Take in a record of a table of its own.
 
         Args:
             record: As the API gave it.
-
-        Returns:
-            Its key, as it is loaded.
 
         Raises:
             UnexpectedAnswerError: It has no usable key.
         """
         key = self._add(record, {})
         if not all(is_id(value) and not value.startswith(MARKER) for value in key.values()):
-            raise UnexpectedAnswerError(f"`{self._table.name}`", f"a record without a usable `{self._table.key[-1]}`")
-        return {name: self._rows[-1][name] for name in self._table.key}
+            names = ", ".join(f"`{name}`" for name in self._table.key)
+            raise UnexpectedAnswerError(f"`{self._table.name}`", f"a record without a usable {names}")
 
-    def _add(self, record: JsonObject, parent: Row) -> Row:
+    def _add(self, record: JsonObject, parent: Row, taken: dict[str, Row] | None = None) -> Row:
         """Take in a record; its key, as the API gave it."""
         if self._table.prepare:
             record = self._table.prepare(record)
@@ -227,7 +231,10 @@ class RecordRows:
         rest = {name: value for name, value in record.items() if name not in nested}
         row = {**self._mapper.row(flat(rest, self._objects, MARKS)), **parent}
         key = {name: self._key_value(name, row.get(name)) for name in self._table.key}
+        if taken is not None:
+            key = self._free_key(key, row, taken)
         protected = self._protect({**row, **key})
+        self._found.add("\n".join(str(protected[name]) for name in self._table.key))
         self._fields.update(protected)
         self._rows.append(protected)
         for name, child in self._children.items():
@@ -241,8 +248,12 @@ class RecordRows:
             records: In their order.
             parent: The parent's key, as the API gave it.
         """
+        taken: dict[str, Row] = {}
         for number, record in enumerate(records, 1):
-            self._add(record, {**parent, self._table.number: number} if self._table.number else parent)
+            if self._table.number:
+                self._add(record, {**parent, self._table.number: number})
+            else:
+                self._add(record, parent, taken)
         if not records and self._tells_childless:
             first = self._table.key[0]
             protected = self._protect({first: parent[first]})
@@ -254,24 +265,63 @@ class RecordRows:
         """All rows since the last call, as dlt takes them."""
         rows, self._rows = self._rows, []
         if rows:
-            yield self._variants.split(rows)
+            item = self._variants.split(rows)
+            yield beside(item) if self._is_nested else item
         for child in self._children.values():
             yield from child.take()
 
     def markers(self) -> Iterator[TDataItems]:
         """The rows that say that everything was read."""
-        yield self._variants.split([self._marker()])
+        yield beside(self._variants.split([self._marker()]))
         for child in self._children.values():
             yield from child.markers()
 
-    def note_fields(self, state: dict[str, Any]) -> None:
-        """Report the fields that are gone, after a complete scan."""
-        note_complete(self._table.name, state, self._fields)
+    def guard(self, state: dict[str, Any], allow_deletes: bool) -> None:
+        """Refuse what a complete scan found, where it would remove much of the table or of one that comes with it.
+
+        Args:
+            state: Of the resource; what it keeps for a child is below the child's name.
+            allow_deletes: The setting.
+
+        Raises:
+            MassDeletionError: As `guard_deletions`.
+        """
+        if "ids" in state:
+            guard_deletions(self._table.name, IdSketch.from_state(state["ids"]), self._found, allow_deletes)
         for child in self._children.values():
-            child.note_fields(state.setdefault(child._table.name, {}))
+            child.guard(state.get(child._table.name, {}), allow_deletes)
+
+    def note(self, state: dict[str, Any]) -> None:
+        """Keep what a complete scan found, and report the fields that are gone."""
+        note_complete(self._table.name, state, self._fields)
+        state["ids"] = self._found.to_state()
+        for child in self._children.values():
+            child.note(state.setdefault(child._table.name, {}))
+
+    def warn_of_taken_keys(self) -> None:
+        """Tell of rows whose key another one of the same parent has."""
+        if self._taken_keys:
+            log.warning(
+                "%s: %d rows have the key of another one of the same parent; a number was added to their `%s`",
+                self._table.name,
+                self._taken_keys,
+                self._table.key[-1],
+            )
+        for child in self._children.values():
+            child.warn_of_taken_keys()
 
     def _marker(self) -> Row:
         return {name: 0 if self._is_number(name) else MARKER for name in self._table.key}
+
+    def _free_key(self, key: Row, row: Row, taken: dict[str, Row]) -> Row:
+        """A key that no other row of this parent has, unless both are equal: no document says that they differ."""
+        last = self._table.key[-1]
+        free, number = key, 1
+        while taken.setdefault(json.dumps(list(free.values())), row) != row:
+            number += 1
+            free = {**key, last: f"{key[last]} ({number})".strip()}
+        self._taken_keys += number > 1
+        return free
 
     def _key_value(self, name: str, value: Any) -> Any:
         """A column of the key, which is never null: text, but for those that count."""

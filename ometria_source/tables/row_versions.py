@@ -36,11 +36,11 @@ def row_version(row: Row, columns: TTableSchemaColumns, unordered: Collection[st
     content = {}
     for column, value in row.items():
         kind = columns.get(column, {}).get("data_type")
-        plain = _plain(value if kind is None else _typed(kind, value))
-        if isinstance(plain, list) and column in unordered:
-            plain.sort(key=_text)
-        if plain is not None:
-            content[column] = plain
+        spelt = plain(value if kind is None else _typed(kind, value))
+        if isinstance(spelt, list) and column in unordered:
+            spelt.sort(key=_text)
+        if spelt is not None:
+            content[column] = spelt
     return hashlib.blake2b(_text(content).encode(), digest_size=DIGEST_BYTES).hexdigest()
 
 
@@ -54,15 +54,15 @@ def _typed(kind: Any, value: Any) -> Any:
         return value
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A value as JSON, with one spelling for a number or an instant; fields that are null are left out."""
     if value is None or isinstance(value, (str, int)):
         return value
     if isinstance(value, dict):
-        fields = {name: _plain(field) for name, field in value.items()}
+        fields = {name: plain(field) for name, field in value.items()}
         return {name: field for name, field in fields.items() if field is not None}
     if isinstance(value, list):
-        return [_plain(element) for element in value]
+        return [plain(element) for element in value]
     if isinstance(value, (float, Decimal)):
         return int(value) if math.isfinite(value) and value == int(value) else float(value)
     if isinstance(value, datetime):

@@ -18,6 +18,7 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.common.time import ensure_pendulum_datetime
 
 from ometria_source.api.client import JsonObject
+from ometria_source.privacy.hashing import EMAIL
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class RowMapper:
             variant column.
         """
         row: Row = {}
+        fields: dict[str, str] = {}
         clashing: list[str] = []
         for field, value in record.items():
             if field == TYPE_FIELD:
@@ -86,11 +88,16 @@ class RowMapper:
             name = field.lstrip(self._marks)
             column = self._renames.get(name, name)
             normal = in_snake_case(column)
-            if normal != column or self._fields.get(normal, name) != name or normal in row:
+            if normal != column or self._fields.get(normal, name) != name:
                 clashing.append(field)
-            else:
-                row[normal] = value
-        for field in clashing:
+                continue
+            if normal in row:
+                # the one without a mark has the name, in whatever order they come
+                first, other = sorted((field, fields[normal]), key=lambda spelt: (spelt != name, spelt))
+                clashing.append(other)
+                field, value = first, record[first]  # noqa: PLW2901
+            row[normal], fields[normal] = value, field
+        for field in sorted(clashing):
             row[self._free_column(field, row)] = record[field]
         for column in row.keys() & self._columns.keys():
             row[column] = self._read(column, row[column])
@@ -106,7 +113,11 @@ class RowMapper:
         if column != normal and field not in self._reported:
             self._reported.add(field)
             log.warning(
-                "%s: the field `%s` is kept as `%s`, because `%s` is another column", self._table, field, column, normal
+                "%s: the field `%s` is kept as `%s`, because `%s` is another column",
+                self._table,
+                shown_name(field),
+                column,
+                normal,
             )
         return column
 
@@ -118,6 +129,11 @@ class RowMapper:
         if data_type == "date":
             return read_date(value)
         return value
+
+
+def shown_name(field: str) -> str:
+    """The name of a field as it may be shown: an account may have addresses for names."""
+    return EMAIL.sub("…", field)
 
 
 def flat(record: JsonObject, objects: Collection[str], marks: str, within: str = "") -> JsonObject:
@@ -157,7 +173,7 @@ def read_instant(value: Any) -> datetime | None:
     if not isinstance(value, str):
         return None
     try:
-        return ensure_pendulum_datetime(value).astimezone(timezone.utc)
+        return ensure_pendulum_datetime(value, timezone.utc)
     except (ValueError, OverflowError):
         return None
 

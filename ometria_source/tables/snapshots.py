@@ -3,7 +3,8 @@
 The resources yield the rows that they read, and markers for what they read whole (`deletions`, `member_lists`). What
 follows from these depends on how the table is merged:
 
-* `delete-insert`: rows and markers pass; what is marked and was not read again is deleted.
+* `delete-insert`: rows pass, and the markers, which no step of a user's sees; what is marked and was not read again is
+  deleted.
 * `cdc`, `scd2`: the same, but dlt does not look for keys that come twice in a batch: they are made single first.
 * `scd2`: each row bears its version, so that one that was read again unchanged is not a new one.
 * Soft deletes (not under `scd2`, where a closed row says the same): `soft_deletes`.
@@ -15,15 +16,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from itertools import takewhile
-from typing import Any, ClassVar, cast
+from typing import Any, cast
 
 import dlt
 from dlt.common.configuration.container import Container
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.schema.typing import TTableSchema, TTableSchemaColumns
 from dlt.common.schema.utils import get_first_column_name_with_prop, get_validity_column_names
-from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
-from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 from dlt.extract.items import SupportsPipe
 from dlt.extract.items_transform import FilterItem, MapItem, MetricsItem, ValidateItem
@@ -31,7 +30,7 @@ from dlt.extract.pipe import Pipe
 
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.tables.history import HISTORY, check_history, keeps_history
-from ometria_source.tables.last_steps import Key, SingleKeys, Step, Versions
+from ometria_source.tables.last_steps import Key, OwnRows, SingleKeys, Step, Versions
 from ometria_source.tables.rows import ROW_VERSION
 from ometria_source.tables.soft_deletes import DELETED_AT_COLUMN, DELETED_HINT, KeptRows
 from ometria_source.tables.strategies import KEEPING, strategy_at
@@ -81,27 +80,14 @@ def ended_at(table: TTableSchema) -> str | None:
     return get_first_column_name_with_prop(table, DELETED_HINT)
 
 
-def _is_extracting() -> bool:
-    """Whether a pipeline runs, rather than a notebook iterating over a resource."""
-    try:
-        dlt.current.load_package_state()
-    except CurrentLoadPackageStateNotAvailable:
-        return False
-    # a pipeline without a destination extracts without its capabilities
-    return DestinationCapabilitiesContext in Container()
-
-
 def _merge(given: Any, markers: dict[str, Any]) -> Any:
     """A write disposition with what its merge needs to go by the markers."""
     version = {"row_version_column_name": ROW_VERSION} if given.get("strategy") == HISTORY else {}
     return {**markers, **given, **{hint: markers[hint] for hint in MARKER_HINTS}, **version}
 
 
-class _LastStep(Step):
-    """Gives its place to the step that a run needs; where no pipeline runs it, it changes nothing."""
-
-    # behind the steps and validators of users, before dlt's cursors and limits
-    placement_affinity: ClassVar[float] = 0.95
+class _LastStep(OwnRows):
+    """Gives its place to the step that a run needs, if it needs more."""
 
     def __init__(
         self,
@@ -111,7 +97,7 @@ class _LastStep(Step):
         markers: dict[str, Any],
         soft_deletes: bool,
     ) -> None:
-        super().__init__(lambda item: item)
+        super().__init__()
         self._key = key
         self._columns = columns
         self._unordered = unordered
@@ -124,7 +110,9 @@ class _LastStep(Step):
         Raises:
             InvalidSettingError: As `check_history`, or a step of the user's does not go with soft deletes.
         """
-        if not _is_extracting():
+        super().bind(pipe)
+        # a pipeline without a destination extracts without its capabilities
+        if not self._is_run or DestinationCapabilitiesContext not in Container():
             return self
         capabilities = Container()[DestinationCapabilitiesContext]
         resource = dlt.current.source().resources.with_pipe(pipe)
@@ -150,10 +138,6 @@ class _LastStep(Step):
             return self
         pipe.replace_gen(step.ended(pipe.gen))
         return step
-
-    def __call__(self, item: TDataItems, meta: Any = None) -> TDataItems | None:  # noqa: ARG002  dlt passes it
-        """Pass everything."""
-        return item
 
     def _check_order(self, name: str, pipe: Pipe) -> None:
         """Refuse steps that may still hold rows when the end comes: these rows would look as if they had vanished."""

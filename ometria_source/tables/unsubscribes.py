@@ -128,7 +128,7 @@ def unsubscribes_resource(
             first = max(first, start_of_table("unsubscribes", state, start_date, FIRST_UNSUBSCRIBE))
         mapper = RowMapper("unsubscribes", COLUMNS, {}, derived=("unsubscribe_id", "_cursor"))
         protection = RowPrivacy(privacy)
-        variants = Variants("unsubscribes")
+        variants = Variants()
         limited, without_cursor = is_limited(), 0
         last_window: set[str] = set()
         # those that belong to any window
@@ -183,8 +183,9 @@ def unsubscribe_id(event: JsonObject) -> str:
 def _keyed(mapper: RowMapper, protection: RowPrivacy, events: list[JsonObject]) -> Iterator[tuple[str, Row]]:
     for event in events:
         # or else a key would tell, to whoever tries all addresses, which of them was hashed
-        identifier = unsubscribe_id({field: protection.value(field, event.get(field)) for field in KEY_FIELDS})
-        yield identifier, protection.row({**mapper.row(event), "unsubscribe_id": identifier})
+        row = mapper.row(event)
+        identifier = unsubscribe_id({field: protection.value(field, row.get(field)) for field in KEY_FIELDS})
+        yield identifier, protection.row({**row, "unsubscribe_id": identifier})
 
 
 def _is_past(row: Row, now: datetime) -> bool:

@@ -23,12 +23,13 @@ class Variants:
     """The types of the columns of the running resource.
 
     Args:
-        table: Its table, or one that comes with it.
+        nested: A table that comes with it; None: its own.
     """
 
-    def __init__(self, table: str) -> None:
+    def __init__(self, nested: str | None = None) -> None:
         resource, schema = dlt.current.resource(), dlt.current.source_schema()
-        self._is_nested = table != resource.name
+        self._is_nested = nested is not None
+        table = nested or str(resource.table_name)
         declared = resource.compute_table_schema(meta=TableNameMeta(table) if self._is_nested else None)
         known = {**declared["columns"], **schema.tables.get(table, {}).get("columns", {})}
         self._table = table

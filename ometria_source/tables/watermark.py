@@ -35,7 +35,11 @@ class Watermark:
 
     def _instant(self, key: str) -> datetime | None:
         text = self._state.get(key)
-        return datetime.fromisoformat(text) if text else None
+        instant = datetime.fromisoformat(text) if text else None
+        if instant is None or instant <= self.started:
+            return instant
+        log.warning("the last scan was in the future, by this machine's clock: it does not count")
+        return None
 
     def advance(self, started: datetime, complete: bool) -> None:
         """Note that a scan has reached its end.
