@@ -12,8 +12,8 @@ from dlt.sources.helpers.rest_client.client import RESTClient
 from dlt.sources.helpers.rest_client.paginators import OffsetPaginator
 from served import ServedAccount
 
-from ometria_source.api.account import Account
-from ometria_source.api.scan import scan
+from ometria_source.api.client import Account
+from ometria_source.api.offset_scan import scan
 
 PATH = "/profiles"
 

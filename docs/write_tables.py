@@ -17,8 +17,8 @@ from dlt.extract.items import TableNameMeta
 from written import write_or_check
 
 from ometria_source import ometria_source
-from ometria_source.runner.options import TABLES
-from ometria_source.tables.catalogue import DOCUMENTED, PARENTS
+from ometria_source.cli.options import TABLES
+from ometria_source.tables import DOCUMENTED, PARENTS
 
 PLACE = Path(__file__).with_name("tables.md")
 

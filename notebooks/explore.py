@@ -25,8 +25,8 @@ with app.setup:
     from dlt.destinations.exceptions import DatabaseException
     from dlt.pipeline.exceptions import CannotRestorePipelineException
 
-    from ometria_source.export.shapes import has_personal_name
-    from ometria_source.tables.snapshots import ended_at
+    from ometria_source.privacy.personal_words import has_personal_name
+    from ometria_source.sync.snapshot import ended_at
 
     # Lists in a chart: more cannot be told apart.
     MOST_LISTS = 12

@@ -1,49 +1,122 @@
-"""Constants of the source. Each says where it comes from; a guess says that it is one."""
+"""Validate the settings of the source: dates, numbers, words, and the schema contract."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta, timezone
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import cast
 
-# The only host that Ometria documents (Ometria docs: Data API introduction).
-DEFAULT_BASE_URL = "https://api.ometria.com/v2"
+from dlt.common.schema.typing import TSchemaContractDict
+from dlt.common.time import ensure_pendulum_datetime
+from dlt.common.typing import TAnyDateTime
 
-# Ometria allows one account 4 requests a second, all keys together (Ometria docs: Data API introduction), and more on
-# some plans. A quarter is left to the account's other integrations: hence the setting `requests_per_second`.
-DEFAULT_REQUESTS_PER_SECOND = 3.0
+from ometria_source.exceptions import InvalidSettingError
 
-# Requests and seconds of the endpoints with a limit of their own, by the start of their paths (Ometria docs: Data API
-# introduction, GDPR API): reading the requests for erasure counts against these, not against the account's rate.
-ENDPOINT_LIMITS = {"/data-deletion-requests": (6.0, 60.0)}
+# In requests a second, minutes or days: beyond it there is no meaning, and infinity breaks the arithmetic of dates.
+LARGEST_NUMBER = 36_500
 
-# The largest page that Ometria documents (Ometria docs: Profiles API).
-PAGE_LIMIT = 250
+# Where Unix time begins: before it there was nothing to load, and not far from it the arithmetic of dates ends.
+EARLIEST_YEAR = 1970
 
-# The size of a page when `limit` is not given or not honoured (Ometria docs: Profiles API).
-UNASKED_PAGE_LIMIT = 10
+MEMBER_LISTS_FROM = ("auto", "lists", "profiles")
+ON_BAD_FILE = ("fail", "skip")
+FILE_FORMATS = ("csv", "tsv", "jsonl", "parquet")
+DELETES = ("hard", "soft")
+COLUMN_TYPES = ("text", "bigint", "double", "decimal", "bool", "timestamp", "date", "time", "json")
 
-# How long one request is retried: longer than a ten minute outage is a guess at what a scheduled run should outlive.
-DEFAULT_PATIENCE_MINUTES = 10.0
 
-# `updateSince` has the granularity of a date, and its zone and inclusiveness are not documented (Ometria docs: Profiles
-# API). Two days cover every zone and either bound.
-PROFILES_LOOKBACK = timedelta(days=2)
+# dlt's words.
+MODES = ("evolve", "freeze", "discard_row", "discard_value")
+ENTITIES = ("tables", "columns", "data_type")
 
-# `updateSince` is not known to report every change (erasures, merges and moves of segments are not): a complete scan a
-# day bounds how long such a change can stay unseen. A guess at what most accounts can afford.
-DEFAULT_FULL_SCAN_DAYS = 1
 
-# A `reason` can appear after the event. How late is not documented: two days is a guess.
-UNSUBSCRIBES_LAG = timedelta(days=2)
+def read_contract(setting: object) -> TSchemaContractDict:
+    """The contract of each table of the source.
 
-# What `/unsubscribes` answers without `since` is not documented, so `since` is always sent. That no account has an
-# older event is an assumption; set `start_date` where it does not hold.
-FIRST_UNSUBSCRIBE = datetime(2013, 1, 1, tzinfo=timezone.utc)
+    Args:
+        setting: One of dlt's words for everything, or such words by `tables`, `columns` and `data_type`; that also as
+            JSON text.
 
-# S3 shows a multipart upload when it is complete, with the time of its start: a file can appear late. By how much is
-# not documented by Ometria: two days is a guess, hence the setting `file_lag_days`.
-DEFAULT_FILE_LAG_DAYS = 2
+    Returns:
+        A word for each of the three: dlt keeps the contract of a table with it, so what is not named must be lifted.
 
-# A complete scan may remove this share of a table, or this many rows, without being asked about it. Both are guesses at
-# what ordinary housekeeping removes in a day.
-DELETES_SHARE = 0.1
-DELETES_ROWS = 10
+    Raises:
+        InvalidSettingError: It is none of these.
+    """
+    words = setting
+    if isinstance(words, str) and words.lstrip().startswith("{"):
+        try:
+            words = json.loads(words)
+        except ValueError:
+            words = None
+    if isinstance(words, str):
+        words = dict.fromkeys(ENTITIES, words)
+    if (
+        not isinstance(words, Mapping)
+        or not words.keys() <= set(ENTITIES)
+        or not all(word in MODES for word in words.values())
+    ):
+        raise InvalidSettingError(
+            "schema_contract",
+            f"must be one of {', '.join(MODES)}, or give such words to some of {', '.join(ENTITIES)}, as in "
+            '{"columns": "freeze"}.',
+        )
+    contract: TSchemaContractDict = {"tables": "evolve", "columns": "evolve", "data_type": "evolve", **words}
+    # the tables of this source are what is agreed on: frozen, dlt would refuse their first load
+    contract["tables"] = "evolve"
+    return contract
+
+
+def keeping_rows(contract: TSchemaContractDict) -> TSchemaContractDict:
+    """The contract of a table that mirrors the account: values are discarded, not rows.
+
+    A complete scan removes the rows that it does not bring. So a field that is added to each of them would empty the
+    table.
+
+    Args:
+        contract: As `read_contract` gave it.
+    """
+    kept = {entity: "discard_value" if word == "discard_row" else word for entity, word in contract.items()}
+    return cast(TSchemaContractDict, kept)
+
+
+def parse_date(setting: str, value: TAnyDateTime | None) -> datetime | None:
+    """A date setting as an instant in UTC.
+
+    Raises:
+        InvalidSettingError: The value is not a date, or lies before 1970.
+    """
+    if value is None:
+        return None
+    try:
+        instant = ensure_pendulum_datetime(value, timezone.utc)
+        if instant.year < EARLIEST_YEAR:
+            raise InvalidSettingError(setting, f"must not lie before {EARLIEST_YEAR}.")
+        return instant
+    except (ValueError, TypeError, OverflowError):
+        raise InvalidSettingError(setting, "is not a date; write it as 2024-01-31 or 2024-01-31T12:00:00Z.") from None
+
+
+def check_window(start: datetime | None, end: datetime | None) -> None:
+    """Refuse a window that ends before it starts."""
+    if start is not None and end is not None and start >= end:
+        raise InvalidSettingError("end_date", "must be later than `start_date`.")
+
+
+def check_positive(setting: str, number: float) -> None:
+    """Refuse a number that is not positive, or too large."""
+    if not 0 < number < LARGEST_NUMBER:
+        raise InvalidSettingError(setting, f"must be greater than 0 and less than {LARGEST_NUMBER:,}.")
+
+
+def check_not_negative(setting: str, number: float) -> None:
+    """Refuse a number that is negative, or too large."""
+    if not 0 <= number < LARGEST_NUMBER:
+        raise InvalidSettingError(setting, f"must not be negative, and less than {LARGEST_NUMBER:,}.")
+
+
+def check_choice(setting: str, value: str, choices: tuple[str, ...]) -> None:
+    """Refuse a word that is none of the choices."""
+    if value not in choices:
+        raise InvalidSettingError(setting, f"must be one of {', '.join(choices)}.")

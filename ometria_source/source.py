@@ -1,67 +1,180 @@
-"""The source: settings in, resources out. It does no I/O: an orchestrator calls it at import time."""
+"""The source: settings in, resources out. It does no I/O: an orchestrator calls it at import time.
+
+Checks that need the names of all tables are made here.
+"""
 
 # no `from __future__ import annotations`: dlt reads this signature to find the settings and their types
-from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime, timezone
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import dlt
+from dlt.common.normalizers.naming.snake_case import NamingConvention
 from dlt.common.schema.typing import TSchemaContractDict, TTableFormat
-from dlt.common.time import ensure_pendulum_datetime
 from dlt.common.typing import TAnyDateTime
 from dlt.extract import DltResource
 
-from ometria_source.api.account import Account
-from ometria_source.exceptions import InvalidSettingError
-from ometria_source.export.listing import bucket_listing
-from ometria_source.export.patience import Patience
-from ometria_source.privacy.policy import TablePrivacy
-from ometria_source.privacy.rules import DROP
-from ometria_source.settings import (
+from ometria_source.api.client import Account
+from ometria_source.constants import (
     DEFAULT_BASE_URL,
     DEFAULT_FILE_LAG_DAYS,
     DEFAULT_FULL_SCAN_DAYS,
     DEFAULT_PATIENCE_MINUTES,
     DEFAULT_REQUESTS_PER_SECOND,
 )
-from ometria_source.tables.catalogue import NESTED
+from ometria_source.exceptions import InvalidSettingError
+from ometria_source.export.bucket import bucket_listing
+from ometria_source.export.retry import Patience
+from ometria_source.privacy.consistency import no_such_column
+from ometria_source.privacy.personal_words import EMAIL_COLUMNS
+from ometria_source.privacy.rules import ANY_TABLE, DROP, Rule, TablePrivacy, parse_rules
+from ometria_source.settings import (
+    COLUMN_TYPES,
+    DELETES,
+    FILE_FORMATS,
+    MEMBER_LISTS_FROM,
+    ON_BAD_FILE,
+    check_choice,
+    check_not_negative,
+    check_positive,
+    check_window,
+    keeping_rows,
+    parse_date,
+    read_contract,
+)
+from ometria_source.sync.destination import LOGS, TABLE_FORMATS
+from ometria_source.sync.history import TABLES_WITH_HISTORY
+from ometria_source.sync.snapshot import follow_vanishing
+from ometria_source.tables import (
+    DOCUMENTED,
+    HASHED_INTO_KEYS,
+    KEY_COLUMNS,
+    KEYS,
+    NESTED,
+    PARENTS,
+    PEOPLE,
+    UNTOUCHABLE,
+    strict,
+)
 from ometria_source.tables.collections import collections_resource
 from ometria_source.tables.contacts import contacts_resource
-from ometria_source.tables.contract import keeping_rows, read_contract
 from ometria_source.tables.custom_events import custom_events_resource
 from ometria_source.tables.data_deletion_requests import data_deletion_requests_resource
-from ometria_source.tables.email_events import email_event_files_resource, email_events_resource
-from ometria_source.tables.event_export import Export
-from ometria_source.tables.event_rows import COLUMNS as EVENT_COLUMNS
-from ometria_source.tables.history import TABLES_WITH_HISTORY
+from ometria_source.tables.email_events.reading import Export
+from ometria_source.tables.email_events.resource import email_event_files_resource, email_events_resource
+from ometria_source.tables.email_events.rows import COLUMNS as EVENT_COLUMNS
 from ometria_source.tables.list_changes import list_changes_resource
 from ometria_source.tables.lists import lists_resource
 from ometria_source.tables.member_lists import member_lists_resource, person_of
 from ometria_source.tables.orders import orders_resource
-from ometria_source.tables.privacy import Privacy
 from ometria_source.tables.products import products_resource
-from ometria_source.tables.profile_scan import SharedProfileScan
 from ometria_source.tables.profiles import UNORDERED as UNORDERED_IN_PROFILES
-from ometria_source.tables.profiles import profiles_resource, spread_columns
+from ometria_source.tables.profiles import SharedProfileScan, profiles_resource, spread_columns
 from ometria_source.tables.push_errors import push_errors_resource
-from ometria_source.tables.snapshots import follow_vanishing
-from ometria_source.tables.strategies import LOGS, TABLE_FORMATS
 from ometria_source.tables.unsubscribes import unsubscribes_resource
+
+STRICT = "strict"
+
+
+class Privacy:
+    """What the settings say.
+
+    Args:
+        hash_columns: The setting of that name, and so are the others.
+
+    Raises:
+        InvalidSettingError: A setting has a value that cannot work.
+    """
+
+    def __init__(
+        self,
+        hash_columns: Sequence[str] | None = None,
+        drop_columns: Sequence[str] | None = None,
+        pii_salt: str | None = None,
+        privacy: str | None = None,
+    ) -> None:
+        normalize = NamingConvention().normalize_path
+        self.rules = tuple(
+            rule
+            for setting, names in (("hash_columns", hash_columns), ("drop_columns", drop_columns))
+            for rule in parse_rules(setting, names, tuple(DOCUMENTED), normalize)
+        )
+        if privacy and privacy != STRICT:
+            raise InvalidSettingError("privacy", f'must be "{STRICT}", or not be set.')
+        if (privacy or hash_columns) and not (pii_salt and pii_salt.strip()):
+            raise InvalidSettingError(
+                "pii_salt",
+                "is needed to hash columns: a long random text, in .dlt/secrets.toml or the environment. Keep it, "
+                "because another one gives other hashes.",
+            )
+        for rule in self.rules:
+            _refuse_untouchable(rule)
+            if not pii_salt:
+                _refuse_without_salt(rule)
+        self._preset = privacy
+        self._salt = pii_salt
+
+    def of(self, table: str) -> TablePrivacy:
+        """What becomes of the columns of a table."""
+        return TablePrivacy(
+            table=table,
+            loaded_with=PARENTS.get(table, table),
+            rules=tuple(rule for rule in self.rules if _holds_in(rule, table)),
+            preset=strict(table) if self._preset else None,
+            documented=DOCUMENTED[table],
+            email_columns=EMAIL_COLUMNS,
+            key_columns=KEY_COLUMNS,
+            salt=self._salt or None,
+        )
+
+    def check_everywhere(self, known: Collection[str] = ()) -> None:
+        """Refuse a rule for all tables that no table has a column for.
+
+        Args:
+            known: Columns of any table, besides the documented ones.
+
+        Raises:
+            InvalidSettingError: There is one.
+        """
+        columns = {*known, *(column for table in DOCUMENTED.values() for column in table)}
+        for rule in self.rules:
+            if rule.table == ANY_TABLE and not rule.leads_into(columns):
+                raise no_such_column(rule)
+
+
+def _holds_in(rule: Rule, table: str) -> bool:
+    """Whether a rule speaks of a table."""
+    if rule.table == ANY_TABLE:
+        # a key is left out of none
+        return not (rule.action == DROP and rule.column in KEYS.get(table, ()))
+    # by its parent's key a row is joined to it
+    is_parents_key = rule.table == PARENTS.get(table) and rule.column in KEYS[rule.table] & KEYS[table]
+    return rule.table == table or is_parents_key
+
+
+def _refuse_without_salt(rule: Rule) -> None:
+    for table, columns in HASHED_INTO_KEYS.items():
+        if rule.table in (table, ANY_TABLE) and rule.leads_into(columns):
+            raise InvalidSettingError(
+                "pii_salt",
+                f"is needed to leave out `{rule.name}`, which is part of the key of `{table}`: a long random text, in "
+                ".dlt/secrets.toml or the environment. Or else rows that differ in nothing else would become one.",
+            )
+
+
+def _refuse_untouchable(rule: Rule) -> None:
+    for table in PEOPLE if rule.table == ANY_TABLE else (rule.table,):
+        if rule.column in UNTOUCHABLE.get(table, ()):
+            raise InvalidSettingError(
+                rule.setting, f"names `{rule.name}`, which `{table}` needs as it is. Leave it out."
+            )
+        if rule.action == DROP and rule.column in KEYS.get(table, ()):
+            raise InvalidSettingError(
+                rule.setting, f"names `{rule.name}`, the key of `{table}`. Hash it with `hash_columns` instead."
+            )
+
 
 # Where dlt looks for the settings: `sources.ometria`.
 SECTION = "ometria"
-
-# In requests a second, minutes or days: beyond it there is no meaning, and infinity breaks the arithmetic of dates.
-LARGEST_NUMBER = 36_500
-
-# Where Unix time begins: before it there was nothing to load, and not far from it the arithmetic of dates ends.
-EARLIEST_YEAR = 1970
-
-MEMBER_LISTS_FROM = ("auto", "lists", "profiles")
-ON_BAD_FILE = ("fail", "skip")
-FILE_FORMATS = ("csv", "tsv", "jsonl", "parquet")
-DELETES = ("hard", "soft")
-COLUMN_TYPES = ("text", "bigint", "double", "decimal", "bool", "timestamp", "date", "time", "json")
 
 # The tables that mirror a collection by complete scans, and are not selected by default.
 MIRRORS = (
@@ -166,24 +279,24 @@ def ometria_source(
         InvalidSettingError: A setting has a value that cannot work. A missing one is an error only when a table that
             needs it is read.
     """
-    start, end = _instant("start_date", start_date), _instant("end_date", end_date)
-    _check_window(start, end)
-    _check_positive("requests_per_second", requests_per_second)
+    start, end = parse_date("start_date", start_date), parse_date("end_date", end_date)
+    check_window(start, end)
+    check_positive("requests_per_second", requests_per_second)
     for name, number in (
         ("patience_minutes", patience_minutes),
         ("full_scan_days", full_scan_days),
         ("file_lag_days", file_lag_days),
     ):
-        _check_not_negative(name, number)
-    _check_choice("member_lists_from", member_lists_from, MEMBER_LISTS_FROM)
-    _check_choice("on_bad_file", on_bad_file, ON_BAD_FILE)
+        check_not_negative(name, number)
+    check_choice("member_lists_from", member_lists_from, MEMBER_LISTS_FROM)
+    check_choice("on_bad_file", on_bad_file, ON_BAD_FILE)
     if table_format is not None:
-        _check_choice("table_format", table_format, tuple(TABLE_FORMATS))
-    _check_choice("deletes", deletes, DELETES)
+        check_choice("table_format", table_format, tuple(TABLE_FORMATS))
+    check_choice("deletes", deletes, DELETES)
     for table in history or ():
-        _check_choice("history", table, TABLES_WITH_HISTORY)
+        check_choice("history", table, TABLES_WITH_HISTORY)
     if file_format is not None:
-        _check_choice("file_format", file_format, FILE_FORMATS)
+        check_choice("file_format", file_format, FILE_FORMATS)
     personal = Privacy(hash_columns, drop_columns, pii_salt, privacy)
     if not bucket_url:
         personal.check_everywhere()
@@ -254,23 +367,11 @@ def _apply_to_all(
             resource.apply_hints(table_name=table, schema_contract=hint, create_table_variant=True)
 
 
-def _instant(setting: str, value: TAnyDateTime | None) -> datetime | None:
-    if value is None:
-        return None
-    try:
-        instant = ensure_pendulum_datetime(value, timezone.utc)
-        if instant.year < EARLIEST_YEAR:
-            raise InvalidSettingError(setting, f"must not lie before {EARLIEST_YEAR}.")
-        return instant
-    except (ValueError, TypeError, OverflowError):
-        raise InvalidSettingError(setting, "is not a date; write it as 2024-01-31 or 2024-01-31T12:00:00Z.") from None
-
-
 def _declared_columns(columns: Mapping[str, str], privacy: TablePrivacy) -> dict[str, str]:
     """The types of `email_events_columns` that hold: a hash is text, whatever is declared."""
     normalize = dlt.current.source_schema().naming.normalize_path
     for name, kind in columns.items():
-        _check_choice("email_events_columns", kind, COLUMN_TYPES)
+        check_choice("email_events_columns", kind, COLUMN_TYPES)
         if normalize(name) in EVENT_COLUMNS:
             raise InvalidSettingError("email_events_columns", f"must not name `{name}`, which the table has by itself.")
     return {name: kind for name, kind in columns.items() if privacy.action(normalize(name)) is None}
@@ -284,23 +385,3 @@ def _check_key(columns: Sequence[str], privacy: TablePrivacy) -> None:
             raise InvalidSettingError(
                 "drop_columns", f"names `{name}`, which is in `email_events_key`: set `pii_salt`, or hash it instead."
             )
-
-
-def _check_window(start: datetime | None, end: datetime | None) -> None:
-    if start is not None and end is not None and start >= end:
-        raise InvalidSettingError("end_date", "must be later than `start_date`.")
-
-
-def _check_positive(setting: str, number: float) -> None:
-    if not 0 < number < LARGEST_NUMBER:
-        raise InvalidSettingError(setting, f"must be greater than 0 and less than {LARGEST_NUMBER:,}.")
-
-
-def _check_not_negative(setting: str, number: float) -> None:
-    if not 0 <= number < LARGEST_NUMBER:
-        raise InvalidSettingError(setting, f"must not be negative, and less than {LARGEST_NUMBER:,}.")
-
-
-def _check_choice(setting: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise InvalidSettingError(setting, f"must be one of {', '.join(choices)}.")

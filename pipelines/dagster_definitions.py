@@ -40,11 +40,10 @@ from dagster_dlt.translator import DltResourceTranslatorData
 from dlt.common.destination.client import WithStagingDataset
 
 from ometria_source import ometria_source
-from ometria_source.runner.contents import newest
-from ometria_source.runner.destinations import create_pipeline, file_format
-from ometria_source.runner.redaction import redact_errors, redacted_traceback
-from ometria_source.runner.sentences import not_offered, sentence, was_interrupted
-from ometria_source.runner.workspace import working_folder
+from ometria_source.loading.destinations import create_pipeline, file_format
+from ometria_source.loading.errors import not_offered, redact_errors, redacted_traceback, sentence, was_interrupted
+from ometria_source.loading.pipeline import working_folder
+from ometria_source.loading.report import newest
 
 DESTINATION = os.environ.get("OMETRIA_DESTINATION", "duckdb")
 DATASET = os.environ.get("OMETRIA_DATASET", "ometria")

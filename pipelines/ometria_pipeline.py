@@ -2,7 +2,7 @@
 
 import sys
 
-from ometria_source.runner import main
+from ometria_source.cli import main
 
 if __name__ == "__main__":
     sys.exit(main())

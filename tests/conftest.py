@@ -18,8 +18,10 @@ from typing import Any
 import duckdb
 import pytest
 
-from ometria_source.export import compression, csv_reader
-from ometria_source.runner import main, progress
+from ometria_source.cli import main
+from ometria_source.export import compression
+from ometria_source.export import csv as csv_reader
+from ometria_source.loading import progress
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
 
 pytest_plugins = ["destination_results"]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ometria_source.api import client
-from ometria_source.runner.options import PIPELINE_NAME
-from ometria_source.runner.workspace import working_folder
+from ometria_source.cli.options import PIPELINE_NAME
+from ometria_source.loading.pipeline import working_folder
 from ometria_source.simulator import Behaviour
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import truth
 
-from ometria_source.runner.options import TABLES
-from ometria_source.runner.workspace import working_folder
+from ometria_source.cli.options import TABLES
+from ometria_source.loading.pipeline import working_folder
 
 pytestmark = pytest.mark.slow
 

@@ -12,9 +12,11 @@ import truth
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ometria_source import ometria_source
-from ometria_source.export import jsonl_reader, parallel
+from ometria_source.export import jsonl as jsonl_reader
+from ometria_source.export import parallel
 from ometria_source.simulator import write_events
-from ometria_source.tables import event_export, event_reading
+from ometria_source.tables.email_events import reading as event_export
+from ometria_source.tables.email_events import reading as event_reading
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from ometria_source.export.candidate_keys import CandidateKeys
-from ometria_source.export.column_statistics import Column
+from ometria_source.describe.column_profile import CandidateKeys, Column
+from ometria_source.describe.hints import declarable_types, event_times, key_advice, likely_joins
 from ometria_source.tables import lists, profiles, unsubscribes
-from ometria_source.tables.event_hints import declarable_types, event_times, key_advice, likely_joins
 
 TABLES = {"profiles": profiles.COLUMNS, "lists": lists.COLUMNS, "unsubscribes": unsubscribes.COLUMNS}
 

@@ -13,15 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ometria_source.export.canonical import json_text
-from ometria_source.export.columns import JSON_FIELD
-from ometria_source.privacy.arrow_tables import ArrowPrivacy
+from ometria_source.export.json_text import JSON_FIELD, json_text
+from ometria_source.privacy.apply import ArrowPrivacy, RowPrivacy
 from ometria_source.privacy.hashing import Hasher
-from ometria_source.privacy.json_rows import RowPrivacy
-from ometria_source.privacy.policy import TablePrivacy
-from ometria_source.privacy.rules import in_json, parse_rules
-from ometria_source.tables.personal_data import is_personal
-from ometria_source.tables.privacy import Privacy
+from ometria_source.privacy.personal_words import is_personal
+from ometria_source.privacy.rules import TablePrivacy, in_json, parse_rules
+from ometria_source.source import Privacy
 
 SALT = "an invented salt of the tests"
 HASHER = Hasher(SALT)

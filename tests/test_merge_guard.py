@@ -11,8 +11,8 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ometria_source import ometria_source
 from ometria_source.exceptions import ConfigurationError, InvalidSettingError
-from ometria_source.runner.sentences import sentence
-from ometria_source.tables import strategies
+from ometria_source.loading.errors import sentence
+from ometria_source.sync import destination as strategies
 
 SNAPSHOTS = ("profiles", "lists", "member_lists")
 LOGS = ("unsubscribes", "email_events")

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from ometria_source.simulator import write_events
-from ometria_source.tables import event_export, event_reading
+from ometria_source.tables.email_events import reading as event_export
+from ometria_source.tables.email_events import reading as event_reading
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)
 PATH = "a.csv"

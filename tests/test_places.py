@@ -15,7 +15,7 @@ import truth
 from conftest import Warehouse
 
 from ometria_source import ometria_source
-from ometria_source.runner.workspace import open_pipeline
+from ometria_source.loading.pipeline import open_pipeline
 
 PROGRAM = Path(__file__).parents[1] / "pipelines" / "ometria_pipeline.py"
 

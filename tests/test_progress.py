@@ -14,13 +14,13 @@ from threading import Event
 import pytest
 from machine import PROGRAM
 
-from ometria_source.runner import progress
+from ometria_source.loading import progress
 from ometria_source.simulator import Behaviour
 
 LINE_EVERY = progress.LINE_EVERY
 
 # the module; its package exports the function of the same name
-program = sys.modules["ometria_source.runner.main"]
+program = sys.modules["ometria_source.cli.main"]
 
 
 def on_a_terminal(*flags: str, **settings: str) -> tuple[int, str, str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ometria_source import ometria_source
-from ometria_source.runner.options import parse_options
+from ometria_source.cli.options import parse_options
 
 if sys.version_info >= (3, 11):
     import tomllib

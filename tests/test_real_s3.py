@@ -21,7 +21,7 @@ from machine import PROGRAM
 from s3_servers import BUCKET, LISTER, OWNER, REGION
 from s3fs import S3FileSystem
 
-from ometria_source.tables import event_reading
+from ometria_source.tables.email_events import reading as event_reading
 
 pytestmark = pytest.mark.slow
 
@@ -201,7 +201,7 @@ def test_a_file_that_changes_while_it_is_read(bucket, load, warehouse, monkeypat
     """Its time and size stay the same when it is replaced: only the ETag tells."""
     monkeypatch.setattr("s3fs.S3FileSystem.default_block_size", request_bytes)
     monkeypatch.setattr("ometria_source.export.compression.PIECE_BYTES", 3000)
-    monkeypatch.setattr("ometria_source.export.csv_reader.BLOCK_BYTES", 3000)
+    monkeypatch.setattr("ometria_source.export.csv.BLOCK_BYTES", 3000)
     bodies = {kind: "".join(["event_id\n", *(f"{kind}{n:05}\n" for n in range(2000))]).encode() for kind in "ab"}
     bucket.put("x.csv", bodies["a"])
     bucket.put("y.csv", b"event_id\nother\n")

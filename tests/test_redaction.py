@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from ometria_source.runner.redaction import redact_errors, redacted, redacted_traceback
+from ometria_source.loading.errors import redact_errors, redacted, redacted_traceback
 
 VALUE = "Ada O'Lovelace ada@shop.test"
 

@@ -12,7 +12,7 @@ import shop_truth
 from ometria_source import ometria_source
 from ometria_source.api import client
 from ometria_source.simulator import Behaviour
-from ometria_source.tables.catalogue import DOCUMENTED
+from ometria_source.tables import DOCUMENTED
 
 MIRRORS = "collections,contacts,orders,products,custom_events,data_deletion_requests"
 REST = f"{MIRRORS},list_changes,push_errors"

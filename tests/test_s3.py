@@ -22,7 +22,8 @@ from pyarrow import csv, parquet
 from s3fs import S3FileSystem
 from werkzeug.serving import make_server
 
-from ometria_source.tables import event_export, event_reading
+from ometria_source.tables.email_events import reading as event_export
+from ometria_source.tables.email_events import reading as event_reading
 
 KEYS = {"AWS_ACCESS_KEY_ID": "invented", "AWS_SECRET_ACCESS_KEY": "invented-secret"}
 
@@ -285,7 +286,7 @@ def test_a_file_that_is_replaced_between_two_requests_for_its_parts_is_read_agai
     assert len(contents["a"]) == len(contents["b"])
     bucket.put_object(Key=f"export/x.{file_format}", Body=contents["a"])
     monkeypatch.setattr("ometria_source.export.compression.PIECE_BYTES", 3000)
-    monkeypatch.setattr("ometria_source.export.csv_reader.BLOCK_BYTES", 3000)
+    monkeypatch.setattr("ometria_source.export.csv.BLOCK_BYTES", 3000)
     monkeypatch.setattr("ometria_source.export.parquet_reader.BATCH_ROWS", 100)
     read_tables, replacement = event_reading.read_tables, iter([contents["b"]])
 

@@ -15,8 +15,8 @@ from dlt.common.configuration.specs.timezone_context import TimezoneContext
 from ometria_source import ometria_source
 from ometria_source.api import client
 from ometria_source.simulator import Behaviour, SimulatedAccount, SimulatedOmetria, answers, shop_answers
-from ometria_source.tables import watermark
-from ometria_source.tables.rows import read_instant
+from ometria_source.sync import state as watermark
+from ometria_source.sync.rows import read_instant
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 import ometria_source as package
 from ometria_source import InvalidSettingError, MissingSettingError, ometria_source
 from ometria_source.simulator import Behaviour
-from ometria_source.tables.catalogue import DOCUMENTED
+from ometria_source.tables import DOCUMENTED
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from dlt.extract import DltSource
 
 from ometria_source import ometria_source
 from ometria_source.simulator import write_events
-from ometria_source.tables import event_reading
-from ometria_source.tables.deletions import snapshot_merge
+from ometria_source.sync.deletes import snapshot_merge
+from ometria_source.tables.email_events import reading as event_reading
 from ometria_source.tables.member_lists import MERGE
 
 NOW = datetime.now(timezone.utc).replace(microsecond=0)

@@ -1,7 +1,7 @@
-"""The client: GET a JSON list from Ometria, at the account's pace, with patience.
+"""Read JSON lists from the Ometria Data API: authentication, retries, and what counts as an answer.
 
-The API answers every read with a bare JSON array (Ometria docs: Profiles, Lists and Unsubscribe API). Whatever else
-arrives is a fault: one that may pass is tried again until patience ends, one that cannot pass fails at once.
+The API answers every read with a bare JSON array (Ometria docs: Profiles, Lists and Unsubscribe API). Anything else is
+a fault: a transient one is retried until the retry budget (`patience_minutes`) is spent, any other fails at once.
 
 The key travels in one header, only over TLS or loopback, and to no other host: a redirect is never followed. No message
 or log line holds the key, a body, or a URL's query.
@@ -18,8 +18,11 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -28,17 +31,43 @@ from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_ty
 from tenacity.nap import sleep_using_event
 from tenacity.wait import wait_base, wait_exponential, wait_random
 
-from ometria_source.api.flight import Attempt, Flight, FlightAdapter, keep_queries_out_of_logs
+from ometria_source.api.connection import Attempt, Flight, FlightAdapter, keep_queries_out_of_logs
 from ometria_source.api.pacing import CalledOffError, Pacer, shared_pacer
-from ometria_source.api.retry_after import seconds_to_wait
+from ometria_source.constants import ENDPOINT_LIMITS
 from ometria_source.exceptions import (
     AccessDeniedError,
+    InvalidSettingError,
+    MissingSettingError,
     NotFoundError,
     SpentRequestsError,
     UnavailableError,
     UnexpectedAnswerError,
 )
-from ometria_source.settings import ENDPOINT_LIMITS
+
+
+def seconds_to_wait(header: str | None) -> float | None:
+    """How long the server asks to wait.
+
+    Args:
+        header: The value of `Retry-After`, if there was one.
+
+    Returns:
+        Seconds, zero for a date that is past; None where the header is absent or unreadable.
+    """
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header)) if float(header) < float("inf") else None
+    except ValueError:
+        pass
+    try:
+        until = parsedate_to_datetime(header)
+    except (ValueError, OverflowError):
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=timezone.utc)
+    return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
+
 
 JsonObject = dict[str, Any]
 
@@ -307,3 +336,53 @@ def _rows(body: bytes) -> list[JsonObject]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise _NoListError("the answer is not a JSON list of objects")
     return rows
+
+
+# Hosts to which the key may travel without TLS: it never leaves the machine.
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+@dataclass(frozen=True)
+class Account:
+    """How to reach one Ometria account.
+
+    Args:
+        base_url: Where the Data API is, with its version and without a trailing slash.
+        api_key: From Settings > API keys in Ometria; None where only the export is read.
+        requests_per_second: The pace of all requests to this account from this process.
+        patience_minutes: How long one request is retried before its table fails.
+
+    Raises:
+        InvalidSettingError: `base_url` is no URL, or would send the key without TLS to another machine; or no header
+            can carry `api_key`.
+    """
+
+    base_url: str
+    api_key: str | None = field(repr=False)
+    requests_per_second: float
+    patience_minutes: float
+
+    def __post_init__(self) -> None:
+        try:
+            url = urlsplit(self.base_url)
+        except ValueError:
+            url = urlsplit("")
+        if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
+            raise InvalidSettingError("base_url", "must be a URL such as https://api.ometria.com/v2.")
+        if url.scheme == "http" and url.hostname not in LOOPBACK_HOSTS:
+            raise InvalidSettingError(
+                "base_url", "must begin with https://, because the API key travels with each call."
+            )
+        if self.api_key and not (self.api_key.isascii() and self.api_key.isprintable()):
+            # http.client would refuse it too, in a message that holds the key
+            raise InvalidSettingError("api_key", "holds a line break or a character that is not ASCII.")
+
+    def client(self, table: str) -> OmetriaClient:
+        """A client for one table; all clients of an account share one pace.
+
+        Raises:
+            MissingSettingError: `api_key` is not configured.
+        """
+        if not self.api_key:
+            raise MissingSettingError("api_key", table)
+        return OmetriaClient(self.base_url, self.api_key, self.requests_per_second, self.patience_minutes)

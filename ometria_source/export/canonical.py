@@ -17,26 +17,10 @@ decide what is lossless: a value fits another type when it has the same text the
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
-from typing import Any
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
-
-from ometria_source.export.columns import JSON_FIELD, is_json, json_columns
-
-__all__ = [
-    "MICROSECOND",
-    "canonical_text",
-    "decimal_text",
-    "is_json",
-    "json_columns",
-    "json_field",
-    "json_text",
-    "one_array",
-]
 
 MICROSECOND = "us"
 
@@ -44,21 +28,6 @@ MICROSECOND = "us"
 # fixed by Python's language reference, Arrow's by nothing.
 _PLAIN_FROM, _PLAIN_TO = 1e-3, 1e15
 _INT64_END = 2.0**63
-
-
-def json_field(name: str) -> pa.Field:
-    """Describe a column of JSON text."""
-    return pa.field(name, pa.string(), metadata=JSON_FIELD)
-
-
-def json_text(value: Any) -> str:
-    """Write a list or an object: sorted keys, no spaces."""
-    try:
-        option = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
-        return orjson.dumps(value, default=_json_default, option=option).decode()
-    except orjson.JSONEncodeError:
-        # orjson writes 254 levels, and reads 1024.
-        return json.dumps(value, default=_json_default, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
 def decimal_text(value: Decimal) -> str:
@@ -120,12 +89,3 @@ def _float_text(array: pa.Array) -> pa.Array:
             text, rest, pa.array([repr(v) for v in array.filter(rest).to_pylist()], pa.string())
         )
     return text
-
-
-def _json_default(value: Any) -> Any:
-    """What orjson does not know, from the nested columns of a parquet file."""
-    if isinstance(value, Decimal):
-        return decimal_text(value)
-    if isinstance(value, bytes):
-        return value.decode(errors="backslashreplace")
-    return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -1,18 +1,23 @@
-"""The bytes of a file, decompressed, a bounded piece at a time.
+"""Decompress the bytes of a file, and unpack zip archives, a bounded piece at a time.
 
-Inflating here, rather than through `gzip` or Arrow, keeps two things apart that both raise OSError there: a damaged
+Decompressing here, rather than through `gzip` or Arrow, keeps two things apart that both raise OSError there: a damaged
 file (an `UnreadableFileError`) and a bucket that fails while it is read (its own error, left as it is). It is as fast:
 all of them spend their time in the same libraries.
 """
 
 from __future__ import annotations
 
+import io
+import lzma
 import sys
+import zipfile
 import zlib
-from collections.abc import Iterator
-from typing import BinaryIO, Literal
+from collections.abc import Callable, Iterator
+from typing import BinaryIO, Literal, TypeVar
 
 from ometria_source.exceptions import UnreadableFileError
+from ometria_source.export.formats import is_hidden
+from ometria_source.export.retry import WatchedStream
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -102,3 +107,47 @@ def _unzstd(path: str, stored: Iterator[bytes]) -> Iterator[bytes]:
                 rest, decompressor, first_frame = decompressor.unused_data, None, False
     if decompressor is not None:
         raise UnreadableFileError(path, "ends in the middle of its zstd data: it was cut off")
+
+
+Result = TypeVar("Result")
+
+# What `zipfile` and the libraries below it raise for a file that is damaged, encrypted, or packed in a rare way.
+FAULTS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
+
+
+def members(path: str, stream: BinaryIO) -> Iterator[tuple[str, Iterator[bytes]]]:
+    """Open the files in a zip, in its order; folders and hidden names, such as `__MACOSX`, are left out.
+
+    Args:
+        path: For error messages.
+        stream: The zip, seekable.
+
+    Yields:
+        Name and content, in pieces of at most `PIECE_BYTES`; to be read before the next one is taken. Nothing for a
+        stream of zero bytes.
+
+    Raises:
+        UnreadableFileError: It is no zip, is damaged or encrypted. Errors of `stream` pass through.
+    """
+    watched = WatchedStream(stream)
+    if not watched.seek(0, io.SEEK_END):
+        return
+    with _attempt(watched, path, lambda: zipfile.ZipFile(watched)) as archive:
+        for member in archive.infolist():
+            if not member.is_dir() and not is_hidden(member.filename):
+                yield member.filename, _content(watched, f"{path}/{member.filename}", archive, member)
+
+
+def _content(watched: WatchedStream, path: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
+    with _attempt(watched, path, lambda: archive.open(member)) as content:
+        while piece := _attempt(watched, path, lambda: content.read(PIECE_BYTES)):
+            yield piece
+
+
+def _attempt(watched: WatchedStream, path: str, read: Callable[[], Result]) -> Result:
+    try:
+        return read()
+    except FAULTS:
+        pass
+    # outside of the handler, because the fault's own text may quote what it read
+    raise watched.failure or UnreadableFileError(path, "is not a zip file, is damaged, or needs a password")

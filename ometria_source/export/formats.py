@@ -1,4 +1,4 @@
-"""What a file of the export is: told by its name, else by its first bytes.
+"""Detect what a file of the export is: by its name, else by its first bytes.
 
 Ometria publishes neither the names nor the format of its export, so the name is believed where it says something, and
 the setting `file_format` overrides what it says about the format. No setting speaks of the compression: a bucket may

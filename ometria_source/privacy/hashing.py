@@ -1,10 +1,4 @@
-"""The hash that stands in a table instead of a personal value.
-
-It is HMAC-SHA-256 with the user's salt, over the value's canonical text (`export.canonical`), so that a value has the
-same hash whatever table, file format or type it came in. An e-mail address is trimmed and in lower case first: those of
-one mailbox join, between tables and with what the user has hashed by the same rule. The form never changes, because
-hashes stay in the users' warehouses.
-"""
+"""The hash that replaces a personal value in a table."""
 
 from __future__ import annotations
 
@@ -16,7 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from ometria_source.export.canonical import canonical_text, json_text, one_array
+from ometria_source.export.canonical import canonical_text, one_array
+from ometria_source.export.json_text import json_text
 
 HASH_HEX_DIGITS = 64
 

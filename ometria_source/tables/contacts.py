@@ -14,15 +14,15 @@ from urllib.parse import quote
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract import DltResource
 
-from ometria_source.api.account import Account
-from ometria_source.api.client import JsonObject, OmetriaClient
-from ometria_source.api.scan import scan
+from ometria_source.api.client import Account, JsonObject, OmetriaClient
+from ometria_source.api.offset_scan import scan
 from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
-from ometria_source.privacy.policy import TablePrivacy
+from ometria_source.privacy.rules import TablePrivacy
+from ometria_source.sync.notices import Shortfalls
+from ometria_source.sync.snapshot import mirror
+from ometria_source.sync.spec import RecordTable
 from ometria_source.tables.collections import PATH, collection_name, collection_pages
 from ometria_source.tables.profiles import PHONE_PARTS
-from ometria_source.tables.records import RecordTable, mirror
-from ometria_source.tables.shortfalls import Shortfalls
 
 log = logging.getLogger(__name__)
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.extract import DltResource
 
-from ometria_source.api.account import Account
-from ometria_source.api.client import JsonObject, OmetriaClient
-from ometria_source.api.scan import scan
-from ometria_source.privacy.policy import TablePrivacy
-from ometria_source.tables.records import RecordTable, mirror
+from ometria_source.api.client import Account, JsonObject, OmetriaClient
+from ometria_source.api.offset_scan import scan
+from ometria_source.privacy.rules import TablePrivacy
+from ometria_source.sync.snapshot import mirror
+from ometria_source.sync.spec import RecordTable
 
 PATH = "/data-deletion-requests"
 

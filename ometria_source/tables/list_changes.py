@@ -21,23 +21,20 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
-from ometria_source.api.account import Account
-from ometria_source.api.ahead import in_order, most_ahead
-from ometria_source.api.client import JsonObject, OmetriaClient
-from ometria_source.api.scan import scan
+from ometria_source.api.client import Account, JsonObject, OmetriaClient
+from ometria_source.api.offset_scan import scan
+from ometria_source.api.prefetch import Spool, in_order, most_ahead
 from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
-from ometria_source.privacy.json_rows import RowPrivacy
-from ometria_source.privacy.policy import TablePrivacy
-from ometria_source.tables.deletions import is_limited
+from ometria_source.privacy.apply import RowPrivacy
+from ometria_source.privacy.consistency import begin
+from ometria_source.privacy.rules import TablePrivacy
+from ometria_source.sync.deletes import is_limited
+from ometria_source.sync.destination import running_strategy
+from ometria_source.sync.metrics import ROWS_READ, counting
+from ometria_source.sync.rows import Row, RowMapper, Variants, shown_name
+from ometria_source.sync.spec import MARKS
 from ometria_source.tables.lists import list_pages
-from ometria_source.tables.member_paths import profile_id
-from ometria_source.tables.metrics import ROWS_READ, counting
-from ometria_source.tables.privacy_state import begin
-from ometria_source.tables.records import MARKS
-from ometria_source.tables.rows import Row, RowMapper, shown_name
-from ometria_source.tables.spool import Spool
-from ometria_source.tables.strategies import running_strategy
-from ometria_source.tables.variants import Variants
+from ometria_source.tables.member_lists import profile_id
 
 log = logging.getLogger(__name__)
 

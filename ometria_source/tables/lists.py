@@ -9,27 +9,18 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
-from ometria_source.api.account import Account
-from ometria_source.api.client import JsonObject, OmetriaClient
-from ometria_source.api.scan import scan
+from ometria_source.api.client import Account, JsonObject, OmetriaClient
+from ometria_source.api.offset_scan import scan
 from ometria_source.exceptions import UnexpectedAnswerError
-from ometria_source.privacy.json_rows import RowPrivacy
-from ometria_source.privacy.policy import TablePrivacy
-from ometria_source.tables.deletions import (
-    MARKER,
-    IdSketch,
-    guard_deletions,
-    is_id,
-    is_limited,
-    is_merged,
-    snapshot_merge,
-)
-from ometria_source.tables.fields import note_complete
-from ometria_source.tables.last_steps import Beside
-from ometria_source.tables.metrics import ROWS_READ, counting
-from ometria_source.tables.privacy_state import begin
-from ometria_source.tables.rows import KEPT_COLUMNS, RowMapper
-from ometria_source.tables.variants import Variants
+from ometria_source.privacy.apply import RowPrivacy
+from ometria_source.privacy.consistency import begin
+from ometria_source.privacy.rules import TablePrivacy
+from ometria_source.sync.deletes import MARKER, IdSketch, guard_deletions, is_id, is_limited, is_merged, snapshot_merge
+from ometria_source.sync.metrics import ROWS_READ, counting
+from ometria_source.sync.notices import note_complete
+from ometria_source.sync.rows import RowMapper, Variants
+from ometria_source.sync.snapshot import KEPT_COLUMNS
+from ometria_source.sync.steps import Beside
 
 PATH = "/lists"
 

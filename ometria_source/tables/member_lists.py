@@ -1,43 +1,143 @@
-"""`member_lists`: who is in which list, one row for each pair.
+"""`member_lists`: the members of each list, one row for each pair.
 
-Ometria documents no path to the members of a list, so there are two ways to know them: list by list, where a path
-answers (`member_paths`), or from the `lists` that each profile carries. A staged marker says what was read whole, and
-so is replaced: (list, *) one list, (*, profile) one profile, (*, *) everything.
+Ometria documents that members can be listed, but no path. So there are two ways: list by list, where one of the
+candidate paths answers, or from the `lists` that each profile carries. Fivetran has a table of members, Daasity fills
+one from "the Lists endpoint"; the three paths here are guesses. One of them counts as found when it answers with items
+that carry a profile's id.
+
+A staged marker stands for what was read completely, and so is replaced: (list, *) one list, (*, profile) one profile,
+(*, *) everything.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import dlt
 from dlt.common.schema.typing import TDeleteInsertStrategyDict, TTableSchemaColumns
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
-from ometria_source.api.account import Account
-from ometria_source.api.ahead import in_order, most_ahead
-from ometria_source.api.client import JsonObject, OmetriaClient
-from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
-from ometria_source.privacy.json_rows import RowPrivacy
-from ometria_source.privacy.policy import TablePrivacy
-from ometria_source.settings import PAGE_LIMIT
-from ometria_source.tables.deletions import MARKER, IdSketch, guard_deletions, is_limited, is_merged, one_text
-from ometria_source.tables.last_steps import Beside, is_run
+from ometria_source.api.client import Account, JsonObject, OmetriaClient
+from ometria_source.api.offset_scan import scan
+from ometria_source.api.prefetch import Spool, in_order, most_ahead
+from ometria_source.constants import PAGE_LIMIT
+from ometria_source.exceptions import AccessDeniedError, NotFoundError, UnexpectedAnswerError
+from ometria_source.privacy.apply import RowPrivacy
+from ometria_source.privacy.consistency import begin
+from ometria_source.privacy.rules import TablePrivacy
+from ometria_source.sync.deletes import MARKER, IdSketch, guard_deletions, is_limited, is_merged, one_text
+from ometria_source.sync.metrics import LISTS_READ, LISTS_TO_READ, ROWS_READ, counting
+from ometria_source.sync.notices import Shortfalls
+from ometria_source.sync.state import Watermark
+from ometria_source.sync.steps import Beside, is_run
 from ometria_source.tables.lists import list_pages
-from ometria_source.tables.member_paths import find_path, members_of, size_of
-from ometria_source.tables.metrics import LISTS_READ, LISTS_TO_READ, ROWS_READ, counting
-from ometria_source.tables.privacy_state import begin
-from ometria_source.tables.profile_scan import PATH as PROFILES_PATH
-from ometria_source.tables.profile_scan import Memberships, SharedProfileScan, list_ids, profile_pages
-from ometria_source.tables.shortfalls import Shortfalls
-from ometria_source.tables.spool import Spool
-from ometria_source.tables.watermark import Watermark
+from ometria_source.tables.profiles import PATH as PROFILES_PATH
+from ometria_source.tables.profiles import Memberships, SharedProfileScan, list_ids, profile_pages
 
 log = logging.getLogger(__name__)
+
+# In this order: the documented 404 of "list profiles" speaks of lists, which hints at the first.
+CANDIDATE_PATHS = ("/lists/{list_id}/profiles", "/lists/{list_id}/members", "/lists/{list_id}/contacts")
+
+# A list may be gone, or empty, when it is asked for: so many are tried before a path is given up.
+LISTS_TRIED = 3
+
+
+def find_path(client: OmetriaClient, lists: Sequence[JsonObject], remembered: str | None) -> str | None:
+    """The path that answers with members.
+
+    Args:
+        client: Reads the API.
+        lists: All lists of the account.
+        remembered: The path that answered on an earlier run; it is tried first.
+
+    Returns:
+        A template with `{list_id}`; None where no path is known to give members. Where all lists are empty, a path that
+        says so.
+    """
+    by_size = sorted(lists, key=lambda item: size_of(item) or 0, reverse=True)[:LISTS_TRIED]
+    empty: str | None = None
+    for template in sorted(CANDIDATE_PATHS, key=lambda path: path != remembered):
+        verdict = _try_path(client, template, by_size)
+        if verdict == "members":
+            return template
+        if verdict == "empty" and empty is None:
+            empty = template
+    return empty if all(size_of(item) == 0 for item in lists) else None
+
+
+def _try_path(client: OmetriaClient, template: str, lists: Sequence[JsonObject]) -> str:
+    verdict = "none"
+    for item in lists:
+        path = list_path(template, item)
+        try:
+            members = client.get(path, {"limit": PAGE_LIMIT, "offset": 0}, probe=True)
+        except NotFoundError:
+            continue
+        except (AccessDeniedError, UnexpectedAnswerError) as error:
+            log.info("%s is not taken for a path to members: %s", template, error)
+            return "none"
+        if members:
+            return "members" if all(profile_id(member) for member in members) else "none"
+        verdict = "empty"
+    return verdict
+
+
+def members_of(client: OmetriaClient, template: str, item: JsonObject) -> Iterator[list[str]]:
+    """The profile ids of one list.
+
+    Args:
+        client: Reads the API.
+        template: From `find_path`.
+        item: The list.
+
+    Yields:
+        Pages of profile ids. One profile may come twice, where the items are contacts.
+
+    Raises:
+        NotFoundError: The list is gone.
+        UnexpectedAnswerError: An item carries no profile id.
+        OmetriaError: As `scan`.
+    """
+    path = list_path(template, item)
+    for page in scan(client, path, paged=False, identify=_item_id):
+        ids = [profile_id(member) for member in page]
+        if None in ids:
+            raise UnexpectedAnswerError(path, "an item without a profile's id")
+        yield [identifier for identifier in ids if identifier is not None]
+
+
+def profile_id(member: JsonObject) -> str | None:
+    """The profile that an item of a list stands for: it may be a profile, a contact, or a bare pair of ids."""
+    for name in ("profile_id", "@profile_id"):
+        if member.get(name):
+            return str(member[name])
+    if member.get("@type") == "profile" and member.get("id"):
+        return str(member["id"])
+    return None
+
+
+def _item_id(member: JsonObject) -> str:
+    """What no two items of a list have in common: ids of contacts are unique in their collection only."""
+    parts = [member.get(field) for field in ("@collection", "collection", "id", "profile_id", "@profile_id")]
+    return repr(parts if any(parts) else member)
+
+
+def list_path(template: str, item: JsonObject) -> str:
+    """The path of one list."""
+    return template.format(list_id=quote(str(item["id"]), safe=""))
+
+
+def size_of(item: JsonObject) -> int | None:
+    """What Ometria says is in a list; None where it does not say."""
+    size = item.get("size")
+    return size if isinstance(size, int) else None
 
 
 COLUMNS: TTableSchemaColumns = {

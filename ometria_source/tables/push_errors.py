@@ -18,18 +18,16 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
-from ometria_source.api.account import Account
-from ometria_source.api.client import JsonObject
-from ometria_source.privacy.json_rows import RowPrivacy
-from ometria_source.privacy.policy import TablePrivacy
-from ometria_source.tables.deletions import is_limited
-from ometria_source.tables.metrics import ROWS_READ, counting
-from ometria_source.tables.privacy_state import begin
-from ometria_source.tables.records import MARKS
-from ometria_source.tables.row_versions import plain
-from ometria_source.tables.rows import Row, RowMapper, flat
-from ometria_source.tables.strategies import running_strategy
-from ometria_source.tables.variants import Variants
+from ometria_source.api.client import Account, JsonObject
+from ometria_source.privacy.apply import RowPrivacy
+from ometria_source.privacy.consistency import begin
+from ometria_source.privacy.rules import TablePrivacy
+from ometria_source.sync.deletes import is_limited
+from ometria_source.sync.destination import running_strategy
+from ometria_source.sync.history import plain
+from ometria_source.sync.metrics import ROWS_READ, counting
+from ometria_source.sync.rows import Row, RowMapper, Variants, flat
+from ometria_source.sync.spec import MARKS
 
 log = logging.getLogger(__name__)
 

@@ -14,20 +14,18 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
-from ometria_source.api.account import Account
-from ometria_source.api.client import JsonObject
-from ometria_source.api.windows import END_OF_TIME, WindowScan
-from ometria_source.privacy.json_rows import RowPrivacy
-from ometria_source.privacy.policy import TablePrivacy
-from ometria_source.settings import FIRST_UNSUBSCRIBE, UNSUBSCRIBES_LAG
-from ometria_source.tables.deletions import is_limited
-from ometria_source.tables.fields import LogFields
-from ometria_source.tables.metrics import ROWS_READ, counting
-from ometria_source.tables.privacy_state import begin
-from ometria_source.tables.rows import Row, RowMapper, read_instant
-from ometria_source.tables.strategies import running_strategy
-from ometria_source.tables.variants import Variants
-from ometria_source.tables.watermark import start_of_table
+from ometria_source.api.client import Account, JsonObject
+from ometria_source.api.window_scan import END_OF_TIME, WindowScan
+from ometria_source.constants import FIRST_UNSUBSCRIBE, UNSUBSCRIBES_LAG
+from ometria_source.privacy.apply import RowPrivacy
+from ometria_source.privacy.consistency import begin
+from ometria_source.privacy.rules import TablePrivacy
+from ometria_source.sync.deletes import is_limited
+from ometria_source.sync.destination import running_strategy
+from ometria_source.sync.metrics import ROWS_READ, counting
+from ometria_source.sync.notices import LogFields
+from ometria_source.sync.rows import Row, RowMapper, Variants, read_instant
+from ometria_source.sync.state import start_of_table
 
 log = logging.getLogger(__name__)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from ometria_source.api.account import Account
-from ometria_source.api.client import OmetriaClient
+from ometria_source.api.client import Account, OmetriaClient
 from ometria_source.simulator import SimulatedOmetria
 
 ADDRESS = "ada@shop.test"

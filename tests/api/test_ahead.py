@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from ometria_source.api.ahead import PagesAhead
 from ometria_source.api.pacing import CalledOffError
+from ometria_source.api.prefetch import PagesAhead
 
 SOON = 30.0  # seconds within which a thread is expected to go on, however busy the machine
 

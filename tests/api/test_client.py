@@ -11,7 +11,7 @@ import pytest
 from clients import ADDRESS, PASSING_FAULTS, SECRET_QUERY, client_of
 
 from ometria_source.api import client as client_module
-from ometria_source.api.account import Account
+from ometria_source.api.client import Account
 from ometria_source.exceptions import (
     AccessDeniedError,
     InvalidSettingError,

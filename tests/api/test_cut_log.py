@@ -14,8 +14,8 @@ from typing import Any
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from ometria_source.api.flight import Flight
-from ometria_source.api.windows import WindowScan
+from ometria_source.api.connection import Flight
+from ometria_source.api.window_scan import WindowScan
 from ometria_source.exceptions import IncompleteScanError
 
 NOW = datetime(2024, 3, 5, 10, 20, 30, tzinfo=timezone.utc)

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from ometria_source.api.account import Account
-from ometria_source.api.flight import Flight
+from ometria_source.api.client import Account
+from ometria_source.api.connection import Flight
+from ometria_source.api.offset_scan import OffsetScan
 from ometria_source.api.pacing import CalledOffError
-from ometria_source.api.scan import OffsetScan
 
 # A scan that needs more requests than this for a few dozen rows does not end.
 FAR_TOO_MANY = 3000

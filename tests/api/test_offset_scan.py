@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from ometria_source.api.account import Account
-from ometria_source.api.client import OmetriaClient
-from ometria_source.api.scan import scan
+from ometria_source.api.client import Account, OmetriaClient
+from ometria_source.api.offset_scan import scan
 from ometria_source.exceptions import IncompleteScanError, UnavailableError
 from ometria_source.simulator import Behaviour, SimulatedOmetria
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ometria_source.api.account import Account
+from ometria_source.api.client import Account
 from ometria_source.api.pacing import GUARD, SLOWEST_SHARE, CalledOffError, Pacer, shared_pacer
-from ometria_source.settings import ENDPOINT_LIMITS
+from ometria_source.constants import ENDPOINT_LIMITS
 from ometria_source.simulator import Behaviour, SimulatedOmetria
 
 # Between two turns of four a second.

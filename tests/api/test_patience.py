@@ -14,12 +14,10 @@ import pytest
 from clients import PASSING_FAULTS, SECRET_QUERY, client_of
 
 from ometria_source.api import client as client_module
-from ometria_source.api.account import Account
-from ometria_source.api.flight import Flight
+from ometria_source.api.client import Account
+from ometria_source.api.connection import Flight
 from ometria_source.api.pacing import CalledOffError
-from ometria_source.exceptions import (
-    UnavailableError,
-)
+from ometria_source.exceptions import UnavailableError
 from ometria_source.simulator import Behaviour, SimulatedAccount, SimulatedOmetria
 
 

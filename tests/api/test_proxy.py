@@ -15,7 +15,7 @@ import pytest
 import trustme
 
 from ometria_source.api import client as client_module
-from ometria_source.api.account import Account
+from ometria_source.api.client import Account
 from ometria_source.exceptions import UnavailableError
 
 KEY = "invented-key-4711"

@@ -9,7 +9,7 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ometria_source.api.retry_after import seconds_to_wait
+from ometria_source.api.client import seconds_to_wait
 
 NOW = datetime(2024, 3, 5, 10, 20, 30, tzinfo=timezone.utc)
 

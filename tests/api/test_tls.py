@@ -14,9 +14,8 @@ import pytest
 import trustme
 
 from ometria_source.api import client as client_module
-from ometria_source.api.account import Account
-from ometria_source.api.client import OmetriaClient
-from ometria_source.api.flight import Flight
+from ometria_source.api.client import Account, OmetriaClient
+from ometria_source.api.connection import Flight
 from ometria_source.api.pacing import CalledOffError
 from ometria_source.exceptions import UnavailableError
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from ometria_source.api.account import Account
-from ometria_source.api.windows import WindowScan
+from ometria_source.api.client import Account
+from ometria_source.api.window_scan import WindowScan
 from ometria_source.exceptions import IncompleteScanError
 from ometria_source.simulator import Behaviour, SimulatedAccount, SimulatedOmetria
-from ometria_source.tables.rows import read_instant
+from ometria_source.sync.rows import read_instant
 
 NOW = datetime(2024, 3, 5, 10, 20, 30, tzinfo=timezone.utc)
 START = datetime(2023, 1, 1, tzinfo=timezone.utc)

@@ -14,7 +14,7 @@ import pytest
 from destinations.places import Place
 from destinations.servers import FAKESNOW_PYTHON, fakesnow, postgres, postgres_folder
 from ometria_source.simulator import SimulatedAccount
-from ometria_source.tables.strategies import LOGS
+from ometria_source.sync.destination import LOGS
 
 HERE = Path(__file__).parent
 

@@ -14,9 +14,9 @@ from dlt.common.libs.pyarrow import get_column_type_from_py_arrow
 from dlt.extract.items import TableNameMeta
 
 from ometria_source import ometria_source
-from ometria_source.runner.options import PIPELINE_NAME, TABLES
-from ometria_source.tables.catalogue import PARENTS
-from ometria_source.tables.strategies import strategy_at
+from ometria_source.cli.options import PIPELINE_NAME, TABLES
+from ometria_source.sync.destination import strategy_at
+from ometria_source.tables import PARENTS
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dlt.common.destination import Destination
 
 from destinations.places import merge_strategies
 from ometria_source import ometria_source
-from ometria_source.runner.options import TABLES
+from ometria_source.cli.options import TABLES
 
 # not slow, but one run has to see all that README.md says of destinations
 pytestmark = pytest.mark.slow

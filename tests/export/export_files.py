@@ -15,10 +15,10 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from ometria_source.describe.sample import FileSample, sample_file
 from ometria_source.exceptions import UnreadableFileError
-from ometria_source.export.patience import Patience
-from ometria_source.export.readers import read_tables
-from ometria_source.export.sampling import FileSample, sample_file
+from ometria_source.export.read import read_tables
+from ometria_source.export.retry import Patience
 
 if sys.version_info >= (3, 14):
     from compression import zstd

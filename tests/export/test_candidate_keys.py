@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 from export_files import samples
 
-from ometria_source.export.candidate_keys import CandidateKeys, candidate_keys
-from ometria_source.export.column_statistics import describe_columns
+from ometria_source.describe.column_profile import CandidateKeys, candidate_keys, describe_columns
 
 
 def keys(*contents: str, path: str = "a.csv") -> CandidateKeys:

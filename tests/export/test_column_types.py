@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from ometria_source.exceptions import UnreadableFileError
-from ometria_source.export.canonical import json_columns, json_field
+from ometria_source.export.json_text import json_columns, json_field
 from ometria_source.export.types import ColumnTypes, cast_declared
 
 PERSON = "ada@shop.test"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export import compression
-from ometria_source.export.patience import Patience, PatientStream
-from ometria_source.export.readers import read_tables
+from ometria_source.export.read import read_tables
+from ometria_source.export.retry import Patience, PatientStream
 
 CSV = b"a,b\n1,2\n"
 ROWS = [{"a": "1", "b": "2"}]

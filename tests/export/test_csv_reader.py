@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from ometria_source.exceptions import UnreadableFileError
-from ometria_source.export import csv_reader
-from ometria_source.export.readers import read_tables
+from ometria_source.export import csv as csv_reader
+from ometria_source.export.read import read_tables
 
 SECRET = "ada@shop.test"
 

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ometria_source.export import first_rows as module
-from ometria_source.export.first_rows import first_rows
+from ometria_source.export import batches as module
+from ometria_source.export.batches import first_rows
 
 
 def table(keys, first=0):

@@ -8,8 +8,7 @@ from export_files import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ometria_source.export.column_statistics import Column, describe_columns
-from ometria_source.export.guesses import guess_type
+from ometria_source.describe.column_profile import Column, describe_columns, guess_type
 from ometria_source.export.types import cast_declared
 
 

@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 from export_files import gzipped, refusal, rows, table, tables
 
-from ometria_source.export import compression, jsonl_reader
-from ometria_source.export.canonical import json_columns
+from ometria_source.export import compression
+from ometria_source.export import jsonl as jsonl_reader
+from ometria_source.export.json_text import json_columns
 
 PERSON = "ada@shop.test"
 

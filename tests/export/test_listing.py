@@ -8,8 +8,8 @@ import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
 
-from ometria_source.export.listing import bucket_listing, has_changed, list_files, look_again
-from ometria_source.export.patience import Patience
+from ometria_source.export.bucket import bucket_listing, has_changed, list_files, look_again
+from ometria_source.export.retry import Patience
 
 
 @pytest.fixture(params=["file", "memory", "told by path alone"])

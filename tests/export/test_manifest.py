@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from ometria_source.export.manifest import Manifest
+from ometria_source.tables.email_events.manifest import Manifest
 
 NOON = datetime(2024, 2, 3, 12, tzinfo=timezone.utc)
 

@@ -12,10 +12,11 @@ import pyarrow as pa
 import pytest
 from export_files import as_parquet, gzipped, refusal, rows, table, tables
 
-from ometria_source.export import parquet_reader
-from ometria_source.export.canonical import canonical_text, json_columns
-from ometria_source.export.keys import row_keys
-from ometria_source.export.readers import read_tables
+from ometria_source.export import parquet as parquet_reader
+from ometria_source.export.canonical import canonical_text
+from ometria_source.export.json_text import json_columns
+from ometria_source.export.read import read_tables
+from ometria_source.export.row_keys import row_keys
 
 PERSON = "ada@shop.test"
 UTC = pa.timestamp("us", tz="UTC")

@@ -20,7 +20,7 @@ from s3fs.utils import FileExpired
 from yarl import URL as YARL
 
 from ometria_source.exceptions import BucketError, UnreadableFileError
-from ometria_source.export.patience import Patience, PatientStream, bucket_error, end_all_patience, may_pass
+from ometria_source.export.retry import Patience, PatientStream, bucket_error, end_all_patience, may_pass
 
 URL = "http://127.0.0.1:9/bucket?list-type=2&prefix=private"
 

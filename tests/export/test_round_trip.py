@@ -8,8 +8,11 @@ from export_files import as_delimited, as_jsonl, as_parquet, gzipped, tables, zi
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ometria_source.export import compression, csv_reader, jsonl_reader, parquet_reader
-from ometria_source.export.keys import row_keys
+from ometria_source.export import compression
+from ometria_source.export import csv as csv_reader
+from ometria_source.export import jsonl as jsonl_reader
+from ometria_source.export import parquet as parquet_reader
+from ometria_source.export.row_keys import row_keys
 
 # What a destination takes as a column's name, and what a csv file can say: no NUL, no half of a surrogate pair.
 NAMES = st.text(min_size=1, max_size=8).filter(lambda name: name.isprintable() and name.strip())

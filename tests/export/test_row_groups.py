@@ -8,9 +8,9 @@ import pyarrow as pa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ometria_source.export import row_groups as module
-from ometria_source.export.canonical import json_field
-from ometria_source.export.row_groups import ROW_GROUP_ROWS, row_groups
+from ometria_source.export import batches as module
+from ometria_source.export.batches import ROW_GROUP_ROWS, row_groups
+from ometria_source.export.json_text import json_field
 
 SCHEMAS = {
     "text": pa.schema([pa.field("a", pa.string())]),

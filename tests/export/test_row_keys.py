@@ -13,7 +13,7 @@ from export_files import as_parquet, table
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ometria_source.export.keys import row_keys
+from ometria_source.export.row_keys import row_keys
 
 TEXT = st.text(alphabet=st.characters(exclude_categories=["Cs"]), max_size=6)
 # Few characters, among them all that the hashed form uses: near misses are likely.

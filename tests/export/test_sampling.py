@@ -7,8 +7,8 @@ from datetime import timedelta
 import pytest
 from export_files import LONG_AGO, StoredFile, as_jsonl, gzipped, samples, zipped, zstandard
 
-from ometria_source.export import sampling
-from ometria_source.export.sampling import take_inventory
+from ometria_source.describe import sample as sampling
+from ometria_source.describe.sample import take_inventory
 
 
 def test_the_newest_files_are_picked_and_the_rest_is_counted():

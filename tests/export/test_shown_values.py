@@ -12,9 +12,10 @@ from export_files import StoredFile, samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ometria_source.export.sampling import take_inventory
-from ometria_source.export.shapes import has_personal_name, name_is_data, shape_of, showable
-from ometria_source.runner.description import description
+from ometria_source.describe.render import description
+from ometria_source.describe.sample import take_inventory
+from ometria_source.describe.shapes import name_is_data, shape_of, showable
+from ometria_source.privacy.personal_words import has_personal_name
 
 FIRST = ["Adelaide", "Grace", "Zoë", "O'Neil", "Ximena", "Ng"]
 LAST = ["Lovelace", "Hopper", "Müller-Lüdenscheid", "Turing"]

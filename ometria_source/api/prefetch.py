@@ -1,0 +1,182 @@
+"""Read ahead, so that latency costs nothing: the next pages of one collection, or several collections at a time.
+
+Of one collection, a page is requested as soon as the request before it has been sent. Only one page at a time waits for
+the rate limit: whether another is requested is decided as late as possible, so that few requests are wasted when the
+end comes in sight.
+
+Of several collections, the pages that are ready too early are spooled: in memory while they are few, else in a
+temporary file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from typing import IO, Any, TypeVar
+
+from ometria_source.api.client import CONNECTIONS, JsonObject
+from ometria_source.api.connection import Flight
+from ometria_source.api.pacing import LONGEST_NAP, CalledOffError
+
+Page = list[JsonObject]
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+# How far ahead to ask, as the pace counts it: enough for three seconds of latency while a gap takes another three to be
+# mended. A guess at what a slow day looks like.
+SECONDS_AHEAD = 8
+
+
+def most_ahead(requests_per_second: float) -> int:
+    """How many requests may be in flight, or their answers waiting, for one reader.
+
+    Args:
+        requests_per_second: The pace. Above four a second, the memory that pages take is what bounds the number.
+    """
+    return min(CONNECTIONS, math.ceil(SECONDS_AHEAD * requests_per_second))
+
+
+def _result(future: Future[Result]) -> Result:
+    """What a future gives. A wait without an end would not notice an interrupt on every system."""
+    while not future.done():
+        wait([future], LONGEST_NAP)
+    return future.result()
+
+
+def in_order(items: Iterable[Item], work: Callable[[Item], Result], most: int) -> Iterator[Result]:
+    """Work on several items at a time, in threads.
+
+    Args:
+        items: Taken one by one, not far ahead of what is yielded.
+        work: Called with an item.
+        most: How many results may be under way or waiting at once.
+
+    Yields:
+        The results, in the order of the items.
+
+    Raises:
+        Exception: What `work` raises.
+    """
+    executor = ThreadPoolExecutor(most, thread_name_prefix="ometria-ahead")
+    pending: deque[Future[Result]] = deque()
+    try:
+        for item in items:
+            pending.append(executor.submit(work, item))
+            if len(pending) == most:
+                yield _result(pending.popleft())
+        while pending:
+            yield _result(pending.popleft())
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+class PagesAhead:
+    """Pages at even distances, in flight or waiting to be taken.
+
+    Args:
+        get: Gets the page at an offset; called in threads of this object.
+        start: Offset of the first page.
+        step: Distance to the next.
+        full: Rows of a full page. A shorter one may be the last: nothing more is asked for when one arrives.
+        most: How many pages may be in flight or waiting at once.
+    """
+
+    def __init__(self, get: Callable[[int, Flight], Page], start: int, step: int, full: int, most: int) -> None:
+        self._get = get
+        self._next = start
+        self._step = step
+        self._full = full
+        self._most = most
+        self._lock = threading.Lock()
+        self._pages: deque[tuple[int, Flight, Future[Page]]] = deque()
+        self._waiting: Flight | None = None
+        self._stopped = False
+        self._executor = ThreadPoolExecutor(most, thread_name_prefix="ometria-pages")
+        self._ask()
+
+    def take(self) -> tuple[int, Page] | None:
+        """The next page, in order; waits for it.
+
+        Returns:
+            Its offset and its rows; None when no more were asked for.
+
+        Raises:
+            OmetriaError: As `OmetriaClient.get`.
+        """
+        if not self._pages:
+            return None
+        offset, _, page = self._pages[0]
+        try:
+            rows = _result(page)
+        except CalledOffError:
+            # the end came in sight before it left, and nothing was asked for after it
+            return None
+        self._pages.popleft()
+        self._ask()
+        return offset, rows
+
+    def close(self) -> None:
+        """Call off all that is still in flight, and wait for nobody."""
+        self._stop()
+        for _, flight, _ in self._pages:
+            flight.call_off()
+        self._pages.clear()
+        self._executor.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self) -> None:
+        with self._lock:
+            if self._stopped or self._waiting is not None or len(self._pages) >= self._most:
+                return
+            offset, self._next = self._next, self._next + self._step
+            self._waiting = flight = Flight(on_leaving=self._has_left)
+            self._pages.append((offset, flight, self._executor.submit(self._fetch, offset, flight)))
+
+    def _has_left(self) -> None:
+        with self._lock:
+            self._waiting = None
+        self._ask()
+
+    def _fetch(self, offset: int, flight: Flight) -> Page:
+        rows = self._get(offset, flight)
+        if len(rows) < self._full:
+            self._stop()
+        return rows
+
+    def _stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            if self._waiting is not None:
+                self._waiting.called_off.set()
+
+
+# Bytes of one list's pages that wait in memory, about 20,000 ids; more go to a temporary file. A guess.
+KEPT_IN_MEMORY = 1_000_000
+
+
+class Spool:
+    """Pages of JSON, written to their end and then read once.
+
+    Args:
+        pages: Taken to their end, here.
+    """
+
+    def __init__(self, pages: Iterable[list[Any]]) -> None:
+        self._file: IO[str] = tempfile.SpooledTemporaryFile(KEPT_IN_MEMORY, "w+", encoding="utf-8")  # noqa: SIM115
+        try:
+            for page in pages:
+                # not `writelines`, which leaves memory for the disk only at its end
+                self._file.write(json.dumps(page) + "\n")
+        except BaseException:
+            self._file.close()
+            raise
+        self._file.seek(0)
+
+    def read(self) -> Iterator[list[Any]]:
+        """The pages; when all were read they are gone."""
+        with self._file:
+            yield from map(json.loads, self._file)

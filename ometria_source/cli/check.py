@@ -1,0 +1,162 @@
+"""`--check`: whether a load would work, and what the account answers where the documentation is silent.
+
+Nothing is loaded and nothing is written, but for the report. Ometria is asked 60 times at the most.
+"""
+
+# no `from __future__ import annotations`: dlt reads the signature of `_configured`
+import logging
+import os
+from collections.abc import Collection
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import dlt
+from dlt.common.configuration import with_config
+
+from ometria_source.api.client import Account
+from ometria_source.cli.account_checks import FAILED, OK, UNKNOWN, AccountChecks, Findings
+from ometria_source.cli.describe import configured_export
+from ometria_source.cli.options import PIPELINE_NAME, Options
+from ometria_source.constants import DEFAULT_BASE_URL, DEFAULT_REQUESTS_PER_SECOND
+from ometria_source.exceptions import MissingSettingError, OmetriaError
+from ometria_source.export.bucket import open_file
+from ometria_source.export.formats import is_hidden
+from ometria_source.export.retry import Patience
+from ometria_source.loading.destinations import check_dataset, create_pipeline
+from ometria_source.loading.errors import redacted_traceback, sentence
+from ometria_source.loading.report import write_json
+from ometria_source.source import SECTION
+from ometria_source.tables.email_events.rows import TABLE
+
+log = logging.getLogger(__name__)
+
+# How long one request is retried here: somebody is waiting.
+PATIENCE_MINUTES = 0.5
+
+# Fifteen seconds of what an account is allowed. An account that answers is asked about thirty times.
+MOST_REQUESTS = 60
+
+NEEDS_NO_KEY = {TABLE, "email_event_files"}
+
+
+def run_check(options: Options, tables: Collection[str], report: Path | None) -> int:
+    """Check what the tables need.
+
+    Args:
+        options: Where they would be loaded to.
+        tables: Those that would be loaded. The settings were found right by now.
+        report: The file to write the results to; None: none.
+
+    Returns:
+        The exit status: 0, or 1 where something that the tables need is not as it must be.
+    """
+    findings = Findings()
+    findings.add("settings", OK, f"right for {', '.join(tables)}")
+    account, patience_minutes, member_lists_from = _configured()
+    requests = _check_account(findings, tables, account, member_lists_from)
+    _check_bucket(findings, tables, patience_minutes)
+    _check_destination(findings, options)
+    if report is not None:
+        write_json(findings.as_json(requests), report)
+    return findings.exit_status
+
+
+def _check_account(findings: Findings, tables: Collection[str], account: Account, member_lists_from: str) -> int:
+    """Ask Ometria; the number of requests."""
+    needed = set(tables) - NEEDS_NO_KEY
+    try:
+        client = account.client(next(iter(sorted(needed)), "profiles"))
+    except OmetriaError as error:
+        findings.add("key", FAILED if needed else UNKNOWN, "none is configured", str(error) if needed else None)
+        for name in ("members path", "page limit", "unsubscribes paging", "Retry-After"):
+            findings.add(name, UNKNOWN, "it could not be asked")
+        return 0
+    client.most_requests = MOST_REQUESTS
+    try:
+        AccountChecks(client, findings, needed, member_lists_from).run()
+    finally:
+        client.close()
+    return client.requests
+
+
+def _check_bucket(findings: Findings, tables: Collection[str], patience_minutes: float) -> None:
+    is_needed = bool(NEEDS_NO_KEY & set(tables))
+
+    def fail(finding: str, advice: str) -> None:
+        findings.add("bucket", FAILED if is_needed else UNKNOWN, finding, advice if is_needed else None)
+
+    files, newest = 0, None
+    try:
+        export = replace(configured_export(), patience=Patience(patience_minutes))
+        for file in export.files(TABLE):
+            if not is_hidden(file["relative_path"]):
+                files += 1
+                newest = max(newest or file, file, key=lambda item: item["modification_date"])
+        if newest is not None:
+            with open_file(newest, export.patience) as opened:
+                opened.stream.read(1)
+    except MissingSettingError as error:
+        fail("none is configured", str(error))
+    except Exception as error:  # noqa: BLE001  whatever a store raises
+        log.info("%s", redacted_traceback(error))
+        fail("its newest file cannot be read" if newest else "it cannot be listed", sentence(error))
+    else:
+        if files:
+            findings.add("bucket", OK, f"{files:,} files, the newest can be read; `--describe` tells what is in them")
+        else:
+            fail("no file matches", "Check `bucket_url` and `file_glob`, and whether Ometria has delivered yet.")
+
+
+def _check_destination(findings: Findings, options: Options) -> None:
+    name = f"destination {options.destination}"
+    advice = f"Check `destination.{options.destination}.credentials`."
+    # the pipeline's own folder belongs to the loads: one may be under way
+    with TemporaryDirectory() as folder:
+        try:
+            check_dataset(PIPELINE_NAME, options.destination, options.dataset)
+            pipeline = create_pipeline(PIPELINE_NAME, options.destination, options.dataset, pipelines_dir=folder)
+            client: Any = pipeline.destination_client()
+            file = _file_of(client.config)
+            if file is not None and not file.exists():
+                if os.access(file.parent, os.W_OK):
+                    findings.add(name, OK, "a file, which a load makes")
+                else:
+                    findings.add(name, FAILED, "its file cannot be made", f"{advice} Its folder must be there.")
+                return
+            if pipeline.destination.destination_type.endswith(".duckdb"):
+                client.config.credentials.read_only = True
+            with client:
+                is_there = client.is_storage_initialized()
+        except Exception as error:  # noqa: BLE001  whatever a driver raises
+            log.info("%s", redacted_traceback(error))
+            findings.add(
+                name, FAILED, "it cannot be reached", f"{sentence(error)} {advice} Perhaps another program holds it."
+            )
+            return
+    state = "is there" if is_there else "is not there yet: a load makes it"
+    findings.add(name, OK, f"reached; the dataset `{options.dataset}` {state}")
+
+
+def _file_of(config: Any) -> Path | None:
+    """The file that is the destination, of DuckDB and SQLite; None: it is none."""
+    credentials = getattr(config, "credentials", None)
+    if config.destination_type == "duckdb" or str(getattr(credentials, "drivername", "")).startswith("sqlite"):
+        database = str(getattr(credentials, "database", ""))
+        return None if database in ("", ":memory:") else Path(database)
+    return None
+
+
+# the sections in which dlt looks for the arguments of the source: "sources", its section, its name
+@with_config(sections=("sources", SECTION, SECTION))
+def _configured(
+    api_key: dlt.TSecretStrValue | None = None,
+    base_url: str = DEFAULT_BASE_URL,
+    requests_per_second: float = DEFAULT_REQUESTS_PER_SECOND,
+    patience_minutes: float = PATIENCE_MINUTES,
+    member_lists_from: str = "auto",
+) -> tuple[Account, float, str]:
+    """The account that the source would read, with less patience; that patience; where members are read from."""
+    patience_minutes = min(patience_minutes, PATIENCE_MINUTES)
+    return Account(base_url, api_key, requests_per_second, patience_minutes), patience_minutes, member_lists_from

@@ -1,0 +1,309 @@
+"""Render the description of an export as text: its newest files, its columns, and the settings to paste.
+
+The text holds no value of a row, but for those that `describe.shapes` allows, and the first and last timestamp of a
+column. Names of columns and files are the export's own, so unprintable characters in them are escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from datetime import datetime
+
+from ometria_source.describe.column_profile import CandidateKeys, Column, candidate_keys, describe_columns, described
+from ometria_source.describe.hints import (
+    Join,
+    KeyAdvice,
+    declarable_types,
+    event_times,
+    is_one_row_an_email,
+    key_advice,
+    likely_joins,
+)
+from ometria_source.describe.sample import ROWS_OF_A_FILE, FileSample, Inventory
+from ometria_source.export.formats import BY_NAME, BY_SETTING, FoundFormat, format_of
+from ometria_source.loading.report import aligned
+
+# What TOML takes as a key without quotes.
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
+
+
+def config_lines(file_format: str | None, keys: Sequence[KeyAdvice], types: Mapping[str, str]) -> list[str]:
+    """The settings that a sample suggests, as TOML.
+
+    Args:
+        file_format: None where every file tells its own.
+        keys: The likeliest first; only that one is written, and as a comment where it is not sure.
+        types: Data type by column name.
+
+    Returns:
+        Lines of a TOML document.
+    """
+    lines = ["[sources.ometria]"]
+    if file_format is not None:
+        lines.append(f"file_format = {_quoted(file_format)}")
+    if keys:
+        best = keys[0]
+        setting = f"email_events_key = [{', '.join(map(_quoted, best.columns))}]"
+        lines.append(setting if best.is_sure else f"# {setting}")
+    if types:
+        pairs = ", ".join(f"{_key(name)} = {_quoted(kind)}" for name, kind in types.items())
+        lines.append(f"email_events_columns = {{ {pairs} }}")
+    return lines
+
+
+def _key(name: str) -> str:
+    return name if _BARE.fullmatch(name) else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    # what JSON escapes, TOML's basic strings escape alike, but for DEL, which only TOML does
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+# Keys that are named; more are only counted. A guess.
+MOST_KEYS = 5
+
+# What stands between the cells of a file that is delimited by something else than its format says.
+_OTHER_DELIMITERS = (";", "|", "\t", ",")
+
+
+def description(inventory: Inventory, samples: Sequence[FileSample], file_format: str | None) -> list[str]:
+    """Describe an export.
+
+    Args:
+        inventory: What there is.
+        samples: What was read of it, the newest file first.
+        file_format: The setting of this name.
+
+    Returns:
+        Lines of text.
+    """
+    told = described(samples)
+    columns = describe_columns(told)
+    needed_format = _needed_format(samples, file_format)
+    lines = [*_inventory(inventory), "", *_files(samples, needed_format)]
+    if not columns:
+        return [*lines, "", "No column can be told: no file that was read has a header that looks like one, or a row."]
+    keys = candidate_keys(told, columns)
+    advice = _doubted(key_advice(keys, columns), samples)
+    rows = sum(sample.rows for sample in told)
+    sections = (
+        [f"Columns, over the {_count(rows, 'row')} of {_count(len(told), 'file')}:", *_columns(columns, len(told))],
+        _keys(keys, advice, columns),
+        _times(columns),
+        _joins(likely_joins(columns)),
+        _suggestion(config_lines(needed_format, advice, declarable_types(columns))),
+    )
+    for section in sections:
+        lines += ["", *section]
+    return lines
+
+
+def _inventory(inventory: Inventory) -> Iterator[str]:
+    yield f"The export has {_count(inventory.files + inventory.empty, 'file')}."
+    if inventory.empty:
+        yield f"  {_count(inventory.empty, 'file')} of no bytes, left out below"
+    if inventory.hidden:
+        yield f"  {_count(inventory.hidden, 'file')} more skipped, because their names begin with `_` or `.`"
+    if inventory.oldest and inventory.newest:
+        yield f"  modified from {_instant(inventory.oldest)} to {_instant(inventory.newest)} (UTC)"
+
+
+def _files(samples: Sequence[FileSample], needed_format: str | None) -> Iterator[str]:
+    newest = "file" if len(samples) == 1 else f"{len(samples)} files"
+    yield f"The newest {newest}, at most {ROWS_OF_A_FILE:,} rows of each; nothing is loaded:"
+    cells = []
+    for sample in samples:
+        if sample.problem is None:
+            extent = "all of it" if sample.is_whole else "only its first part was read"
+            cells.append((_printable(sample.path), f"{_count(sample.rows, 'row')}", extent, _format(sample)))
+        else:
+            cells.append((_printable(sample.path), "-", "CANNOT BE READ", ""))
+    yield from _indented(cells, right=(1,))
+    for sample in samples:
+        if sample.problem is not None:
+            yield _printable(sample.problem)
+            continue
+        if sample.tried is not None and needed_format is None:
+            yield (
+                f"{_printable(sample.path)}: a load refuses it, because nothing tells that it is {sample.tried}, and "
+                "`file_format` would have to hold for all files: leave it, or the others, out with `file_glob`."
+            )
+        if sample.is_headerless:
+            yield (
+                f"{_printable(sample.path)}: its first line looks like data, or comes again below. If the file has no "
+                "header, a load takes this line for one; no column of the file is described."
+            )
+        elif any(table.num_columns == 1 and _is_undivided(table.column_names[0]) for table in sample.tables):
+            yield (
+                f"{_printable(sample.path)}: it has one column, in whose name other columns seem to be. Only commas "
+                "divide the cells of csv, and tabs those of tsv."
+            )
+
+
+def _is_undivided(name: str) -> bool:
+    return any(delimiter in name for delimiter in _OTHER_DELIMITERS)
+
+
+def _format(sample: FileSample) -> str:
+    if sample.tried is not None:
+        return f"{sample.tried} (nothing tells it, but it can be read so)"
+    if not sample.found:
+        return "nothing in it"
+    return "; ".join(dict.fromkeys(map(_found, sample.found)))
+
+
+def _found(found: FoundFormat) -> str:
+    parts = [f"{found.kind} (by {_source(found.told_by)})"]
+    parts += [f"in {compression} (by {_source(told_by)})" for compression, told_by in reversed(found.packing)]
+    return " ".join(parts)
+
+
+def _source(told_by: str) -> str:
+    return "its name" if told_by == BY_NAME else "`file_format`" if told_by == BY_SETTING else "its first bytes"
+
+
+def _columns(columns: Sequence[Column], files: int) -> list[str]:
+    header = ("column", "files", "null", "different", "type", "")
+    body = [
+        (
+            _name(column),
+            f"{column.files}/{files}",
+            _share(column.nulls, column.rows),
+            f"{column.distinct:,}",
+            _type(column),
+            _remarks(column),
+        )
+        for column in columns
+    ]
+    return _indented([header, *body], right=(1, 2, 3))
+
+
+def _type(column: Column) -> str:
+    if column.guess is None:
+        return "no value"
+    if len(column.kinds) > 1:
+        return f"{column.guess} ({' and '.join(column.kinds)})"
+    return column.guess
+
+
+def _remarks(column: Column) -> str:
+    remarks = []
+    if column.empties:
+        remarks.append(f"{column.empties:,} empty texts")
+    if column.shape is not None:
+        remarks.append(f"looks like {column.shape}")
+    elif column.has_personal_name:
+        remarks.append("personal by its name")
+    if column.values:
+        others = f", and {column.other_values} not shown" if column.other_values else ""
+        remarks.append(f"{', '.join(column.values)}{others}")
+    return "; ".join(remarks)
+
+
+def _keys(keys: CandidateKeys, advice: Sequence[KeyAdvice], columns: Sequence[Column]) -> Iterator[str]:
+    yield f"What may identify an event (unique and never null over the {keys.rows:,} different rows that were read):"
+    if keys.repeated:
+        yield f"  {_count(keys.repeated, 'row')} more came again, equal in every cell: they become one in a load"
+    for key in advice[:MOST_KEYS]:
+        yield f"  {' with '.join(map(_printable, key.columns))}{f': {key.doubt}' if key.doubt else ''}"
+    if len(advice) > MOST_KEYS:
+        yield f"  and {_count(len(advice) - MOST_KEYS, 'candidate')} more"
+    if not advice:
+        yield "  no column, and no pair of columns: without a key, a row is known by all of its cells"
+    if keys.renewed or is_one_row_an_email(columns):
+        yield (
+            "  A row here may be an e-mail that is delivered again as opens and clicks arrive, not an event. Then "
+            "`email_events_key` must be set, or every version of it becomes a row of its own."
+        )
+    yield "  A key that is not one loses rows: of those that share it, only the newest stays."
+
+
+def _times(columns: Sequence[Column]) -> Iterator[str]:
+    times = event_times(columns)
+    yield "When an event happened (timestamps, the likeliest by its name first, which is a guess):"
+    yield from _indented(
+        [
+            (
+                _name(column),
+                f"{column.span[0]} to {column.span[1]}" if column.span else "",
+                "has no time zone: read as UTC" if column.lacks_zone else "",
+            )
+            for column in times
+        ]
+    )
+    if not times:
+        yield "  no column is written as a timestamp (ISO 8601); another form stays text, to be read in SQL"
+
+
+def _joins(joins: Sequence[Join]) -> Iterator[str]:
+    yield "Likely joins to the tables of the API (guesses):"
+    yield from _indented([(_printable(join.column), " or ".join(join.targets), join.reason) for join in joins])
+    if not joins:
+        yield "  none"
+
+
+def _suggestion(lines: Sequence[str]) -> Iterator[str]:
+    if len(lines) == 1:
+        yield "Nothing need be set to load it."
+        return
+    yield "To paste into .dlt/config.toml (if it has the first line already: the others, below that line, once each):"
+    yield ""
+    yield from lines
+    yield ""
+    if any(line.startswith("#") for line in lines):
+        yield "The line that begins with `#` has no effect until that is taken away: see above what to check first."
+    yield (
+        "This was checked on the rows that were read. Where another row does not fit its type, or another file lacks a "
+        "column of the key, the load stops with a sentence that names file and column, and loads no event: take that "
+        "column out then."
+    )
+    if any(kind in line for line in lines for kind in ('"bigint"', '"double"')):
+        yield "A number elsewhere that begins with zeros would lose them: take out what is a name made of digits."
+
+
+def _doubted(advice: list[KeyAdvice], samples: Sequence[FileSample]) -> list[KeyAdvice]:
+    """No key is sure that a file may lack whose columns are not known."""
+    if any(sample.is_headerless for sample in samples):
+        return [KeyAdvice(key.columns, False, key.doubt or "a file may lack it that has no header") for key in advice]
+    return advice
+
+
+def _needed_format(samples: Sequence[FileSample], file_format: str | None) -> str | None:
+    """The `file_format` without which these files cannot be read; None: it is not needed, or would break others."""
+    read = [sample for sample in samples if sample.found]
+    if file_format is not None:
+        return file_format if any(format_of(sample.path)[0] != file_format for sample in read) else None
+    tried = {sample.tried for sample in read if sample.tried}
+    kinds = {found.kind for sample in read for found in sample.found}
+    return tried.pop() if len(tried) == 1 and tried == kinds else None
+
+
+def _name(column: Column) -> str:
+    return f"(column {column.place}, whose name looks like data)" if column.name_is_data else _printable(column.name)
+
+
+def _printable(text: str) -> str:
+    """A text on one line, without what a terminal would obey."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def _share(part: int, whole: int) -> str:
+    if not part or not whole:
+        return "0%"
+    share = 100 * part / whole
+    return f"{share:.0f}%" if 1 <= share <= 99 or part == whole else "<1%" if share < 1 else ">99%"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _instant(instant: datetime) -> str:
+    return f"{instant:%Y-%m-%d %H:%M:%S}"
+
+
+def _indented(rows: Sequence[Sequence[str]], right: Collection[int] = ()) -> list[str]:
+    return [f"  {line}" for line in aligned(rows, right)] if rows else []

@@ -1,0 +1,199 @@
+"""Sample an export: the first rows of its newest files, in bounded memory."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+import pyarrow as pa
+from dlt.common.storages.fsspec_filesystem import FileItemDict
+from s3fs.utils import FileExpired
+
+from ometria_source.describe.shapes import looks_headerless
+from ometria_source.exceptions import BucketError, UnknownFormatError, UnreadableFileError
+from ometria_source.export.bucket import open_file
+from ometria_source.export.formats import FoundFormat, is_hidden
+from ometria_source.export.read import read_tables
+from ometria_source.export.retry import Patience, is_denied
+
+# How many files are looked into. A guess: enough to see a column that comes and goes, few enough to take seconds.
+FILES_READ = 10
+
+# How much of one file is looked into, in rows and in bytes of Arrow's memory. Both are guesses: together they keep the
+# whole sample near 40 MiB, and the time that it takes in seconds.
+ROWS_OF_A_FILE = 10_000
+BYTES_OF_A_FILE = 4 << 20
+
+# What a file is tried as that nothing tells the format of: whichever makes more columns of its header, two at least.
+# Names of columns hold a comma rather than a tab, so tsv is first.
+TRIED_FORMATS = ("tsv", "csv")
+
+
+@dataclass
+class Inventory:
+    """What there is to read.
+
+    Attributes:
+        files: How many files hold something.
+        empty: How many have no bytes.
+        hidden: How many are skipped, because their names begin with `_` or `.`.
+        oldest: The first modification time of those that are not skipped; None where there is none.
+        newest: The last one.
+        sample: The newest files that hold something, the newest first.
+    """
+
+    files: int = 0
+    empty: int = 0
+    hidden: int = 0
+    oldest: datetime | None = None
+    newest: datetime | None = None
+    sample: list[FileItemDict] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class FileSample:
+    """The first rows of a file.
+
+    Attributes:
+        path: Relative to the bucket.
+        modified_at: When the file was last modified.
+        size: Bytes, as it is stored.
+        found: What it was found to be; several for a zip, none where it holds nothing.
+        tables: Its rows, as the readers give them; none where it cannot be read.
+        rows: How many there are.
+        is_whole: Whether that is all of it.
+        tried: The format that it was read as, where only trying it told.
+        problem: A sentence: why it cannot be read.
+        is_headerless: Its first line looks like data, so its columns' names may be somebody's.
+    """
+
+    path: str
+    modified_at: datetime
+    size: int
+    found: tuple[FoundFormat, ...] = ()
+    tables: tuple[pa.Table, ...] = ()
+    rows: int = 0
+    is_whole: bool = True
+    tried: str | None = None
+    problem: str | None = None
+    is_headerless: bool = False
+
+
+def take_inventory(files: Iterable[FileItemDict], most: int = FILES_READ) -> Inventory:
+    """Count files, and pick the newest.
+
+    Args:
+        files: As they are listed; only `most` of them are kept.
+        most: How many to pick.
+    """
+    result = Inventory()
+    # by path where two are of the same time, so that two looks at one export see the same
+    newest: list[tuple[datetime, str, FileItemDict]] = []
+    for file in files:
+        if is_hidden(file["relative_path"]):
+            result.hidden += 1
+            continue
+        modified_at = file["modification_date"]
+        result.oldest = min(result.oldest or modified_at, modified_at)
+        result.newest = max(result.newest or modified_at, modified_at)
+        if not file["size_in_bytes"]:
+            result.empty += 1
+            continue
+        result.files += 1
+        entry = (modified_at, file["relative_path"], file)
+        if len(newest) < most:
+            heapq.heappush(newest, entry)
+        else:
+            heapq.heappushpop(newest, entry)
+    result.sample = [file for *_, file in sorted(newest, key=lambda entry: entry[:2], reverse=True)]
+    return result
+
+
+def sample_file(file: FileItemDict, file_format: str | None, patience: Patience) -> FileSample:
+    """Read the first rows of a file.
+
+    Args:
+        file: As it was listed.
+        file_format: The setting of this name.
+        patience: How long the bucket's store is asked again.
+
+    Returns:
+        The sample; of a file that cannot be read, the sentence that says why.
+
+    Raises:
+        BucketError: The store does not answer.
+    """
+    try:
+        return _read(file, file_format, patience)
+    except UnknownFormatError as error:
+        return _try_formats(file, patience) or _unreadable(file, _problem(error))
+    except UnreadableFileError as error:
+        return _unreadable(file, _problem(error))
+    except FileNotFoundError:
+        return _unreadable(file, f"{file['relative_path']} was deleted before it was read.")
+    except FileExpired:
+        return _unreadable(file, f"{file['relative_path']} was replaced while it was read; describe the export again.")
+    except BucketError as error:
+        if not is_denied(error):
+            raise
+        # one file of another owner, in a bucket that can be read
+        return _unreadable(file, str(error))
+
+
+def _problem(error: UnreadableFileError) -> str:
+    # the error's own sentence speaks of a load
+    return f"{error.place}: {error.problem}."
+
+
+def _unreadable(file: FileItemDict, problem: str) -> FileSample:
+    return replace(_nothing(file), problem=problem)
+
+
+def _nothing(file: FileItemDict) -> FileSample:
+    return FileSample(file["relative_path"], file["modification_date"], file["size_in_bytes"])
+
+
+def _try_formats(file: FileItemDict, patience: Patience) -> FileSample | None:
+    """Read a file that nothing tells the format of, where one of the two formats fits that have no mark."""
+    best: FileSample | None = None
+    columns = 1
+    for kind in TRIED_FORMATS:
+        try:
+            sample = _read(file, kind, patience)
+        except UnreadableFileError:
+            continue
+        width = max((table.num_columns for table in sample.tables), default=0)
+        if width > columns:
+            best, columns = replace(sample, tried=kind), width
+    return best
+
+
+def _read(file: FileItemDict, file_format: str | None, patience: Patience) -> FileSample:
+    found: list[FoundFormat] = []
+    tables: list[pa.Table] = []
+    rows, room, is_whole = 0, BYTES_OF_A_FILE, True
+    with open_file(file, patience) as opened:
+        for table in read_tables(file["relative_path"], opened.stream, file_format, found.append):
+            fits = min(table.num_rows, ROWS_OF_A_FILE - rows)
+            if table.nbytes > room:
+                # at least one row: a file of giants still shows its columns
+                fits = min(fits, max(table.num_rows * room // table.nbytes, 0 if rows else 1))
+            is_whole = fits == table.num_rows
+            # copied, so that the rest of the table is let go of
+            kept = table if is_whole else table.take(pa.array(range(fits), pa.int64()))
+            tables.append(kept)
+            rows += fits
+            room -= min(room, kept.nbytes)
+            if not is_whole:
+                break
+    delimited = bool({format_.kind for format_ in found} & {"csv", "tsv"})
+    return replace(
+        _nothing(file),
+        found=tuple(dict.fromkeys(found)),
+        tables=tuple(tables),
+        rows=rows,
+        is_whole=is_whole,
+        is_headerless=delimited and any(map(looks_headerless, tables)),
+    )

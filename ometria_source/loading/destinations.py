@@ -1,0 +1,228 @@
+"""Pipelines into any destination, with what dlt leaves to its user where its own choice does not suit.
+
+Tables at the destination are changed for all packages of a run before the first of them is loaded. Of packages with one
+schema dlt would change only the tables of the first. And dlt looks, then creates what is missing: of several processes
+that load into one dataset, the slower ones fail at what the fastest has created in between. They look again.
+
+pyiceberg's upsert cannot add columns (https://github.com/apache/iceberg-python/issues/2467). It reads the rows that it
+may replace by the schema of the newest snapshot, and adding columns makes none: a merge that meets both a new column
+and a known key fails, again and again. A snapshot without rows is all that it lacks.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, cast
+
+import dlt
+import pyarrow.parquet as pq
+from dlt.common.destination import AnyDestination, Destination, DestinationCapabilitiesContext, TLoaderFileFormat
+from dlt.common.destination.client import SupportsOpenTables
+from dlt.common.destination.exceptions import DestinationUndefinedEntity, UnknownDestinationModule
+from dlt.common.pipeline import LoadInfo
+from dlt.destinations import postgres
+from dlt.destinations.exceptions import DatabaseException
+from dlt.destinations.sql_client import SqlClientBase
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random
+
+from ometria_source.exceptions import InvalidSettingError
+
+
+def add_columns(pipeline: dlt.Pipeline, client: SupportsOpenTables, packages: Sequence[str]) -> None:
+    """Give Iceberg tables the columns that packages bring, and a snapshot that has them.
+
+    Args:
+        pipeline: Whose packages they are.
+        client: Of the destination, open.
+        packages: Load ids of packages that are normalised and not loaded.
+    """
+    for package in packages:
+        for job in pipeline.get_load_package_info(package).jobs["new_jobs"]:
+            name = job.job_file_info.table_name
+            if job.job_file_info.file_format == "parquet" and client.is_open_table("iceberg", name):
+                _add_columns(client, name, job.file_path)
+
+
+def _add_columns(client: SupportsOpenTables, name: str, file: str) -> None:
+    from dlt.common.libs.pyiceberg import ensure_iceberg_compatible_arrow_schema  # noqa: PLC0415  of an extra
+
+    try:
+        table = client.load_open_table("iceberg", name)
+    except DestinationUndefinedEntity:
+        # it is made with all of its columns
+        return
+    columns = ensure_iceberg_compatible_arrow_schema(pq.read_schema(file))
+    with table.update_schema() as update:
+        update.union_by_name(columns)
+    newest = table.current_snapshot()
+    if newest is not None and newest.schema_id != table.schema().schema_id:
+        table.append(columns.empty_table())
+
+
+log = logging.getLogger(__name__)
+
+# Processes can meet at the dataset, at dlt's own tables and at those of a package; one more is for a deadlock.
+ATTEMPTS = 5
+
+# Seconds until another process has made what both were about to make.
+WAIT = wait_random(0.2, 2)
+
+
+def change_tables(pipeline: dlt.Pipeline) -> None:
+    """Make the dataset, tables and columns that the normalised packages need.
+
+    Args:
+        pipeline: Its working folder is held by this process.
+
+    Raises:
+        DatabaseException: The destination refuses a change.
+    """
+    packages = pipeline.list_normalized_load_packages()
+    if not packages:
+        return
+    retry = retry_if_exception_type(DatabaseException)
+    for attempt in Retrying(
+        retry=retry, stop=stop_after_attempt(ATTEMPTS), wait=WAIT, before_sleep=_log_retry, reraise=True
+    ):
+        with attempt:
+            _change_tables(pipeline, packages)
+
+
+def _change_tables(pipeline: dlt.Pipeline, packages: Sequence[str]) -> None:
+    states = [pipeline.get_load_package_state(package) for package in packages]
+    # dlt drops these with their packages, and a column of a new kind may not go into a table that has rows
+    dropped = {table["name"] for state in states for table in state.get("dropped_tables", ())}
+    with pipeline.destination_client() as client:
+        client.initialize_storage()
+        client.update_stored_schema(only_tables=pipeline.default_schema.tables.keys() - dropped)
+        if isinstance(client, SupportsOpenTables):
+            add_columns(pipeline, client, packages)
+
+
+def _log_retry(state: RetryCallState) -> None:
+    log.info("attempt %s to change the tables failed; they are looked at again", state.attempt_number)
+
+
+# Other destinations' defaults suit. Parquet: measured on DuckDB, 14 times faster than INSERT statements. INSERT
+# statements: for rows of the export dlt would write csv, from which PostgreSQL reads an empty text as null.
+FILE_FORMATS: dict[str, TLoaderFileFormat] = {
+    "duckdb": "parquet",
+    "motherduck": "parquet",
+    "postgres": "insert_values",
+}
+
+# Whether dlt makes unique indexes, of which PostgreSQL alone has some by default: on the id that dlt gives each row.
+# After a kill, dlt loads a job again whose rows were committed; an index would refuse them, and every later run.
+INDEXES = "create_indexes"
+
+# Between two looks whether it is this load's turn.
+SECONDS_BETWEEN_LOOKS = 0.2
+
+
+class SharedPipeline(dlt.Pipeline):
+    """A pipeline into a dataset that other processes may load into at the same time."""
+
+    _is_aborting = False
+
+    def load(self, *arguments: Any, **options: Any) -> LoadInfo:
+        """As dlt's, in turn with others."""
+        if not self._is_aborting:
+            change_tables(self)
+        with _turn(self):
+            return super().load(*arguments, **options)
+
+    def abort_packages(self, *arguments: Any, **options: Any) -> Any:
+        """As dlt's, which loads nothing but calls `load`: what was refused must change no table."""
+        self._is_aborting = True
+        try:
+            return super().abort_packages(*arguments, **options)
+        finally:
+            self._is_aborting = False
+
+
+@contextmanager
+def _turn(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """Let no two processes merge at the same time: each would delete what is there of a key, and both would insert it.
+
+    Where a unique index forbids that, or a DELETE locks the table, dlt's merge needs no turn. PostgreSQL has neither.
+    """
+    if not isinstance(pipeline.destination, postgres):
+        yield
+        return
+    name = str(pipeline.dataset_name)
+    # the lock ends with the connection, also when the process dies
+    with pipeline.sql_client() as client:
+        if not _take_turn(client, name):
+            log.warning("Another load into `%s` is at work; this one waits for its turn", name)
+            # asked again and again: a driver that waits for the lock itself hears no interrupt
+            while not _take_turn(client, name):
+                time.sleep(SECONDS_BETWEEN_LOOKS)
+        try:
+            yield
+        finally:
+            # behind a pooler the connection may outlive this; where it is broken, the lock is gone
+            with suppress(DatabaseException):
+                client.execute_sql("SELECT pg_advisory_unlock(hashtext(%s))", name)
+
+
+def _take_turn(client: SqlClientBase[Any], name: str) -> bool:
+    rows = client.execute_sql("SELECT pg_try_advisory_lock(hashtext(%s))", name)
+    return bool(rows and rows[0][0])
+
+
+def check_dataset(pipeline_name: str, destination: str, dataset: str) -> None:
+    """Find out that a destination can hold a dataset.
+
+    Args:
+        pipeline_name: Of the pipeline that loads it.
+        destination: Name of a dlt destination.
+        dataset: Name of the dataset.
+
+    Raises:
+        InvalidSettingError: It cannot.
+    """
+    if destination == "duckdb" and dataset == pipeline_name:
+        # DuckDB names a database after its file: with both alike, every query would be ambiguous
+        raise InvalidSettingError("--dataset", f"cannot be `{dataset}`, which is the name of the DuckDB database.")
+
+
+def create_pipeline(pipeline_name: str, destination: str, dataset: str, **settings: Any) -> dlt.Pipeline:
+    """A pipeline into a destination.
+
+    Args:
+        pipeline_name: Its name.
+        destination: Name of a dlt destination, which dlt knows.
+        dataset: Name of the dataset.
+        **settings: Further arguments of `dlt.pipeline`.
+    """
+    pipeline = dlt.pipeline(
+        pipeline_name, destination=destination, dataset_name=dataset, _impl_cls=SharedPipeline, **settings
+    )
+    if isinstance(pipeline.destination, postgres) and dlt.config.get(f"destination.{destination}.{INDEXES}") is None:
+        pipeline.destination.config_params[INDEXES] = False
+    return pipeline
+
+
+def file_format(pipeline: dlt.Pipeline) -> TLoaderFileFormat | None:
+    """What dlt shall write for the destination; None: its default."""
+    return FILE_FORMATS.get(pipeline.destination.destination_type.rsplit(".", 1)[-1])
+
+
+def capabilities_of(destination: str) -> DestinationCapabilitiesContext:
+    """What a destination can do.
+
+    Args:
+        destination: Name of a dlt destination.
+
+    Raises:
+        InvalidSettingError: dlt knows no such destination.
+    """
+    try:
+        return cast(AnyDestination, Destination.from_reference(destination)).capabilities()
+    except UnknownDestinationModule:
+        raise InvalidSettingError(
+            "--destination", f"`{destination}` is not known to dlt; name one such as duckdb, snowflake or postgres."
+        ) from None

@@ -1,0 +1,286 @@
+"""Errors for users: the one sentence that a user needs, and redaction of the rows that errors quote.
+
+dlt wraps what a resource raises, and its own messages can hold rows. So the sentence is that of our own exception where
+there is one at the bottom, and names no more than the type of any other.
+
+A database that cannot take a value quotes it, and dlt passes that on: to the log, to its trace, to its load packages.
+So the text of an error loses what stands in quotes, addresses, and the query of a URL; the type of the error, and where
+it arose, stays. Rather too much is hidden than too little: where quotes are many, all from the first to the last.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import traceback
+from asyncio import CancelledError
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import dlt
+from dlt.common.configuration.exceptions import (
+    ConfigFieldMissingException,
+    ConfigurationException,
+    ConfigValueCannotBeCoercedException,
+)
+from dlt.common.exceptions import MissingDependencyException
+from dlt.common.schema.exceptions import DataValidationError
+from dlt.common.storages.load_package import LoadJobInfo
+from dlt.pipeline import trace as dlt_trace
+from dlt.pipeline.trace import PipelineStepTrace, PipelineTrace
+
+from ometria_source.exceptions import (
+    AccessDeniedError,
+    MissingSettingError,
+    NotFoundError,
+    OmetriaError,
+    SchemaContractError,
+)
+
+# Where a traceback tells a place in the code, and the code there: no values.
+FRAME = re.compile(r'(^ +File "[^"\n]+", line \d+.*\n(?: {4,}.*(?:\n|$))*)', re.MULTILINE)
+
+# What can hold a value, and what is left of it.
+HIDDEN = (
+    # an address
+    (re.compile(r"[^\s\"'`<>(){}\[\],:;=]{1,254}@[^\s\"'`<>(){}\[\],:;=]{1,254}"), "…"),
+    # the query of a URL
+    (re.compile(r"\?[^\s\"'`?]*=[^\s\"'`]*"), "?…"),
+    # a value as Postgres tells it, with the row or the statement around it, which may have several lines: after DETAIL,
+    # CONTEXT, LINE 1, or the same in the server's language
+    (
+        re.compile(
+            r"^([ \t]*(?!ERROR|FATAL|PANIC|HINT|NOTICE|WARNING|INFO)[A-ZÀ-Þ]{4,}(?: \d+)? ?:) .*",
+            re.MULTILINE | re.DOTALL,
+        ),
+        r"\1 …",
+    ),
+    # as SQL Server and DuckDB tell it
+    (re.compile(r"\b(key value is) \(.*", re.DOTALL), r"\1 …"),
+    (re.compile(r"\b(with value|cast value|bad value:|Original Line:|parsed text:) .*", re.DOTALL | re.I), r"\1 …"),
+    # as dlt tells it, and its rows
+    (re.compile(r"\bvalue `(?:.*?`(?= in table `)|.*`)", re.DOTALL), "value `…`"),
+    (re.compile(r"\b(Offending data item): .*", re.DOTALL), r"\1: …"),
+    # a literal of SQL with its type before it
+    (re.compile(r"\b\w+'[^']*'(?!\w)"), "'…'"),
+    # whatever is quoted, to the last quote of the same kind, else to the end; an apostrophe is no quote, and a letter
+    # before a quote is SQL's, as in N'a'
+    (re.compile(r"(?:(?<!\w)|(?<=\b[BENUXbenux]))([\"'])(?:.*\1(?!\w)|.*)", re.DOTALL), "'…'"),
+)
+
+# How dlt names the files of a load package that tell why a job failed.
+ERROR_FILES = "*.exception"
+
+
+def redacted(text: str) -> str:
+    """The text of an error without values.
+
+    Args:
+        text: A message, or a traceback as Python formats it.
+    """
+    # every second piece is a frame
+    return "".join(piece if place % 2 else _without_values(piece) for place, piece in enumerate(FRAME.split(text)))
+
+
+def _without_values(message: str) -> str:
+    for pattern, rest in HIDDEN:
+        message = pattern.sub(rest, message)
+    return message
+
+
+def redacted_traceback(error: BaseException) -> str:
+    """The traceback of an error, and of those that led to it, without values."""
+    return redacted("".join(traceback.format_exception(error))).rstrip("\n")
+
+
+class _RedactingFilter(logging.Filter):
+    """Takes the values out of each record."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = redacted(record.getMessage()), None
+        if record.exc_info and record.exc_info[1]:
+            record.exc_text, record.exc_info = redacted_traceback(record.exc_info[1]), None
+        return True
+
+
+class _RedactingTracker:
+    """Takes the values out of each step of a trace before dlt stores or sends it."""
+
+    def on_start_trace(self, *_: Any) -> None:
+        """Nothing to do."""
+
+    def on_start_trace_step(self, *_: Any) -> None:
+        """Nothing to do."""
+
+    def on_end_trace_step(self, trace: PipelineTrace, step: PipelineStepTrace, *_: Any) -> None:
+        """Redact the errors of the step that has just been added."""
+        if step.step_exception:
+            trace.steps[-1] = step._replace(step_exception=redacted(step.step_exception))
+        for error in step.exception_traces or ():
+            error["message"] = redacted(error["message"])
+            # attributes of exceptions, such as the row that was refused
+            error.pop("exception_attrs", None)
+        for package in step.step_info.load_packages if step.step_info else ():
+            for jobs in package.jobs.values():
+                jobs[:] = [_redacted_job(job) for job in jobs]
+
+    def on_end_trace(self, *_: Any) -> None:
+        """Nothing to do."""
+
+
+def _redacted_job(job: LoadJobInfo) -> LoadJobInfo:
+    return job._replace(failed_message=redacted(job.failed_message)) if job.failed_message else job
+
+
+_filter = _RedactingFilter()
+_tracker = _RedactingTracker()
+
+
+def redact_errors() -> None:
+    """From now on, the log and the traces of this process hold no values. Calling it twice is harmless."""
+    # those who log the errors of others; dlt's logger bears its context's name
+    for name in (dlt.current.run_context().name, "ometria_source.loading.run"):
+        logging.getLogger(name).addFilter(_filter)
+    if _tracker not in dlt_trace.TRACKING_MODULES:
+        # the first, so that the others pass on what it has redacted
+        dlt_trace.TRACKING_MODULES.insert(0, _tracker)
+
+
+@contextmanager
+def redacted_packages(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """Take the values out of what dlt notes about failed jobs in load packages, before and after a run.
+
+    Args:
+        pipeline: Whose packages; its working folder is held by this process.
+    """
+    _redact_packages(pipeline)
+    try:
+        yield
+    finally:
+        _redact_packages(pipeline)
+
+
+def _redact_packages(pipeline: dlt.Pipeline) -> None:
+    folder = Path(pipeline.working_dir)
+    for path in folder.rglob(ERROR_FILES):
+        text = path.read_text(encoding="utf-8")
+        if (rest := redacted(text)) != text:
+            # at once or not at all: dlt reads the file when it goes on with the package
+            new = folder / f"{path.name}.redacted"
+            new.write_text(rest, encoding="utf-8")
+            new.replace(path)
+
+
+# Where dlt's exceptions keep what they were raised for, besides Python's own chain.
+CAUSES = ("__cause__", "exception", "client_exception", "job_exception", "__context__")
+
+
+def sentence(error: BaseException) -> str:
+    """What a user should read about an error.
+
+    Args:
+        error: As it was caught.
+
+    Returns:
+        One paragraph without data of the account.
+    """
+    chain = list(_chain(error))
+    for link in chain:
+        if isinstance(link, OmetriaError):
+            return str(link)
+    if refusal := contract_refusal(error):
+        return str(refusal)
+    for link in chain:
+        if isinstance(link, ConfigFieldMissingException):
+            fields = ", ".join(f"`{name}`" for name in link.fields)
+            return f"{link.spec_name} lacks {fields}. Set it in .dlt/secrets.toml or in the environment."
+        if isinstance(link, ConfigValueCannotBeCoercedException):
+            hint = " A date is written as 2024-01-31." if link.field_name.endswith("_date") else ""
+            return (
+                f"`{link.field_name}` has a value of the wrong type.{hint} Correct it in .dlt/config.toml or the "
+                "environment."
+            )
+        if isinstance(link, MissingDependencyException):
+            return f"A package is missing: run `pip install {' '.join(link.dependencies)}`."
+        if isinstance(link, ConfigurationException):
+            return (
+                f"A setting cannot be read ({type(link).__name__}). Check .dlt/config.toml, .dlt/secrets.toml and the "
+                "environment."
+            )
+    return f"Unexpected error ({type(chain[-1]).__name__}). Run again with --verbose to see where."
+
+
+def not_offered(error: BaseException) -> OmetriaError | None:
+    """The answer, or the lack of a setting, that says that a table is none of this account's; None: something else."""
+    for link in _chain(error):
+        if isinstance(link, NotFoundError | MissingSettingError):
+            return link
+        if isinstance(link, AccessDeniedError) and link.status == HTTPStatus.FORBIDDEN:
+            return link
+    return None
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether Ometria refused the key."""
+    return any(isinstance(link, AccessDeniedError) for link in _chain(error))
+
+
+def was_interrupted(error: BaseException) -> bool:
+    """Whether it was the user, or an orchestrator, who ended what failed."""
+    # a time-out of aiohttp's has a `CancelledError` in its chain
+    return any(not isinstance(link, Exception | GeneratorExit | CancelledError) for link in _chain(error))
+
+
+def contract_refusal(error: BaseException) -> SchemaContractError | None:
+    """The refusal by `schema_contract` that led to an error, ours or dlt's; None: it was something else."""
+    for link in _chain(error):
+        if isinstance(link, SchemaContractError):
+            return link
+        if isinstance(link, DataValidationError):
+            return SchemaContractError(link.table_name, link.column_name, link.schema_entity)
+    return None
+
+
+def pending_sentence(error: BaseException, pipeline_name: str) -> str:
+    """What a user should read about a package that could not be normalised or loaded.
+
+    Args:
+        error: As it was caught.
+        pipeline_name: The pipeline whose package it is.
+    """
+    table = next((name for link in _chain(error) if (name := _table(link))), None)
+    *_, cause = _chain(error)
+    what = f"The package with `{table}`" if table else "A package"
+    return (
+        f"{what} could not be loaded ({type(cause).__name__}) and is still pending: the next run tries it "
+        f"again first. {way_out(pipeline_name)} Run with --verbose to see the cause."
+    )
+
+
+def way_out(pipeline_name: str) -> str:
+    """How to discard a package that is pending."""
+    return (
+        "To discard it and the incremental state that came with it, run "
+        f"`dlt -y pipeline {pipeline_name} abort-packages`; the run after that reads the same again."
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what caused it, the first cause last; dlt keeps some causes in attributes."""
+    links: list[BaseException] = []
+    waiting: list[Any] = [error]
+    while waiting:
+        link = waiting.pop(0)
+        if isinstance(link, BaseException) and link not in links:
+            links.append(link)
+            waiting += [getattr(link, name, None) for name in CAUSES]
+    return iter(links)
+
+
+def _table(error: BaseException) -> str | None:
+    """The table of the job that failed; dlt names a job `<table>.<id>.<format>`."""
+    job = getattr(error, "job_id", None)
+    return job.split(".")[0] if isinstance(job, str) else None

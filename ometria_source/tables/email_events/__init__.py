@@ -1,0 +1,1 @@
+"""`email_events`: the files of Ometria's self-serve data export, as one table."""

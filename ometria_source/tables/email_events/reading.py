@@ -1,0 +1,208 @@
+"""Read one file of the export, which may be replaced, deleted or damaged at any time.
+
+A file that was replaced meanwhile is read again: what was read of its old version is loaded as well, as it would have
+been a minute earlier, and loses against the new one. No row is made of both: S3 serves one version to the end, and
+elsewhere the file is looked up again before rows are yielded.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import pyarrow as pa
+from dlt.common.storages.fsspec_filesystem import FileItemDict
+from dlt.extract import DltResource
+from s3fs.utils import FileExpired
+
+from ometria_source.exceptions import MissingSettingError, UnreadableFileError
+from ometria_source.export.bucket import OpenedFile, has_changed, list_files, look_again, open_file
+from ometria_source.export.read import read_tables
+from ometria_source.export.retry import Patience
+from ometria_source.sync.metrics import ROWS_READ
+from ometria_source.tables.email_events.rows import EventRows
+
+
+@dataclass(frozen=True)
+class Export:
+    """Where the export is and how to read it.
+
+    Attributes:
+        listing: dlt's lister of the bucket; None where no `bucket_url` is configured.
+        patience: How long its store is asked again.
+        file_glob: The setting of that name, and so are the other fields but `key` and `columns`.
+        key: The setting `email_events_key`.
+        columns: The setting `email_events_columns`.
+    """
+
+    listing: DltResource | None
+    patience: Patience
+    file_glob: str
+    file_format: str | None
+    on_bad_file: str
+    key: Sequence[str] | None
+    columns: Mapping[str, str]
+
+    def files(self, table: str) -> Iterator[FileItemDict]:
+        """List the files.
+
+        Args:
+            table: Who asks, for the error.
+
+        Raises:
+            MissingSettingError: `bucket_url` is not configured.
+            BucketError: As `list_files`.
+        """
+        if self.listing is None:
+            raise MissingSettingError("bucket_url", table)
+        return list_files(self.listing, self.patience)
+
+
+log = logging.getLogger(__name__)
+
+# How often a file is begun that is replaced each time while it is read. A guess: exports write a file once.
+MOST_READINGS = 5
+
+
+@dataclass
+class _Attempt:
+    """What became of one reading of a file."""
+
+    etag: str | None = None
+    failure: FileNotFoundError | FileExpired | UnreadableFileError | None = None
+    has_rows_out: bool = False
+    rows: int = 0
+    columns: set[str] = field(default_factory=set)
+
+    def is_still(self, file: FileItemDict, now: FileItemDict, now_etag: str | None) -> bool:
+        """Whether the file is the one that was read."""
+        is_lost = isinstance(self.failure, FileNotFoundError | FileExpired)
+        return not is_lost and now_etag == self.etag and not has_changed(file, now)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A file that was read to its end.
+
+    Attributes:
+        file: As it was then.
+        rows: Of its last version.
+        columns: Of its last version, under the table's names.
+        was_replaced: Whether rows of an older version were handed on before.
+    """
+
+    file: FileItemDict
+    rows: int
+    columns: set[str]
+    was_replaced: bool
+
+
+class FileReader:
+    """Reads the files of one run. Safe to share between threads.
+
+    Args:
+        export: How to read them.
+        rows: Makes rows of them.
+        count: Adds a number to a metric.
+    """
+
+    def __init__(self, export: Export, rows: EventRows, count: Callable[[str, int], None]) -> None:
+        self._export = export
+        self._rows = rows
+        self._count = count
+
+    def is_readable(self, file: FileItemDict) -> bool:
+        """Whether the rows of a file can be read now; if not, the file is skipped."""
+        attempt = _Attempt()
+        try:
+            with open_file(file, self._export.patience) as opened:
+                attempt.etag = opened.etag
+                self._rows.check(file["relative_path"], self._tables(file, opened))
+        except UnreadableFileError as error:
+            seen = self._export.patience(look_again, file, path=file["relative_path"])
+            if seen is not None and attempt.is_still(file, *seen):
+                self._skip(error)
+                return False
+        except (FileNotFoundError, FileExpired):
+            log.info("email_events: %s changed while it was looked at", file["relative_path"])
+        return True
+
+    def read(self, file: FileItemDict) -> Generator[pa.Table, None, Reading | None]:
+        """Read a file to its end; again from its beginning, if it was replaced meanwhile.
+
+        Args:
+            file: As it was listed.
+
+        Yields:
+            Rows of `email_events`, those of an older version first.
+
+        Returns:
+            What was read last; None: the file is gone, or cannot be read and is skipped.
+
+        Raises:
+            UnreadableFileError: It is not what it should be, or is replaced whenever it is read.
+        """
+        path = file["relative_path"]
+        modified_at = file["modification_date"]
+        for number in range(MOST_READINGS):
+            attempt = yield from self._try(file, modified_at)
+            seen = self._export.patience(look_again, file, path=path)
+            if seen is None and attempt.failure:
+                log.warning("email_events: %s was deleted before its end was read; it is skipped", path)
+                return None
+            if seen is None or attempt.is_still(file, *seen):
+                return self._reading(file, attempt, was_replaced=number > 0)
+            log.warning("email_events: %s was replaced while it was read; it is read again", path)
+            file = seen[0]
+            # of rows with one key the newest is kept, and this version may bear the time of the one that it replaced
+            modified_at = max(file["modification_date"], modified_at + timedelta(microseconds=1))
+        raise UnreadableFileError(path, "was replaced again and again while it was read")
+
+    def _try(self, file: FileItemDict, modified_at: datetime) -> Generator[pa.Table, None, _Attempt]:
+        attempt = _Attempt()
+        try:
+            with open_file(file, self._export.patience) as opened:
+                attempt.etag = opened.etag
+                if self._export.on_bad_file == "skip":
+                    # rows that are handed on cannot be taken back
+                    self._rows.check(file["relative_path"], self._tables(file, opened))
+                    opened.stream.seek(0)
+                attempt.has_rows_out = True
+                made = yield from self._rows.make(file["relative_path"], self._tables(file, opened), modified_at)
+                attempt.rows, attempt.columns = made
+                self._count(ROWS_READ, attempt.rows)
+        except (FileNotFoundError, FileExpired, UnreadableFileError) as error:
+            attempt.failure = error
+        return attempt
+
+    def _tables(self, file: FileItemDict, opened: OpenedFile) -> Iterator[pa.Table]:
+        """The tables of one version of a file.
+
+        Raises:
+            FileExpired: It was replaced meanwhile.
+        """
+        for table in read_tables(file["relative_path"], opened.stream, self._export.file_format):
+            if not opened.is_one_version:
+                seen = self._export.patience(look_again, file, path=file["relative_path"])
+                if seen is not None and (seen[1] != opened.etag or has_changed(file, seen[0])):
+                    raise FileExpired(file["relative_path"], opened.etag)
+            yield table
+
+    def _reading(self, file: FileItemDict, attempt: _Attempt, *, was_replaced: bool) -> Reading | None:
+        """What was read, or what is wrong with it."""
+        failure = attempt.failure
+        if failure is None:
+            self._count("files_read", 1)
+            return Reading(file, attempt.rows, attempt.columns, was_replaced)
+        if isinstance(failure, UnreadableFileError) and self._export.on_bad_file == "skip" and not attempt.has_rows_out:
+            self._skip(failure)
+            return None
+        raise failure
+
+    def _skip(self, error: UnreadableFileError) -> None:
+        self._count("files_unreadable", 1)
+        log.warning(
+            "email_events: skipped %s: %s. Every run within `file_lag_days` tries it again", error.place, error.problem
+        )

@@ -1,0 +1,242 @@
+"""Rows of `email_events`: keys, types, lineage columns and the schema contract.
+
+dlt would apply the contract to each Arrow table by itself. It would take the variant columns for new ones, as they are
+made here and not by dlt, and fail where a table that lacks a discarded column follows one that has it. So the contract
+is applied here, and nothing is left for dlt to refuse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from functools import reduce
+from itertools import count
+from typing import cast
+
+import dlt
+import pyarrow as pa
+import pyarrow.compute as pc
+from dlt.common.data_types import TDataType
+from dlt.common.schema import Schema
+from dlt.common.schema.typing import TSchemaContractDict, TTableSchemaColumns
+from dlt.common.typing import TDataItems
+
+from ometria_source.exceptions import SchemaContractError, UnreadableFileError
+from ometria_source.export.json_text import json_columns
+from ometria_source.export.row_keys import row_keys
+from ometria_source.export.types import ColumnTypes, cast_declared, data_type_of, is_variant
+from ometria_source.privacy.apply import ArrowPrivacy
+from ometria_source.privacy.rules import TablePrivacy
+
+
+class EventContract:
+    """Keeps columns out that the table may not get.
+
+    Args:
+        table: Its name, for the error.
+        contract: What may be added.
+        known: The columns that the table has; none: it is new, and takes the columns that it finds.
+    """
+
+    def __init__(self, table: str, contract: TSchemaContractDict, known: Collection[str]) -> None:
+        self._table = table
+        self._contract = contract
+        self._known = known
+
+    def apply(self, table: pa.Table) -> pa.Table:
+        """The table without what the contract discards.
+
+        Args:
+            table: With the columns that it would have in the destination.
+
+        Raises:
+            SchemaContractError: The contract refuses a column.
+        """
+        for field in table.schema:
+            entity = "data_type" if is_variant(field) else "columns"
+            if field.name in self._known or (entity == "columns" and not self._known):
+                continue
+            mode = self._contract["data_type"] if is_variant(field) else self._contract["columns"]
+            if mode == "freeze":
+                raise SchemaContractError(self._table, field.name, entity)
+            if mode == "discard_row":
+                table = table.filter(pc.is_null(table.column(field.name)))
+            if mode != "evolve":
+                table = table.drop_columns(field.name)
+        return table
+
+
+TABLE = "email_events"
+KEY = "event_key"
+
+COLUMNS: TTableSchemaColumns = {
+    KEY: {
+        "data_type": "text",
+        "nullable": False,
+        "description": "Half of the SHA-256 of the columns in `email_events_key`, else of all cells.",
+    },
+    "_file_path": {"data_type": "text", "description": "The file that the row is from, relative to `bucket_url`."},
+    "_file_modified_at": {
+        "data_type": "timestamp",
+        "dedup_sort": "desc",
+        "description": "When that file was last modified (UTC), or just after, where it was replaced in mid-read. The "
+        "newest file wins.",
+    },
+    "_row_number": {"data_type": "bigint", "description": "The row's place in that file; the first data row is 1."},
+}
+
+_INSTANT = pa.timestamp("us", tz="UTC")
+
+
+def with_hints(table: pa.Table) -> TDataItems:
+    """A table as dlt takes it: with hints of which columns hold JSON, and which are variants."""
+    hints: TTableSchemaColumns = {name: {"data_type": "json"} for name in json_columns(table)}
+    for field in filter(is_variant, table.schema):
+        hints[field.name] = {"data_type": cast(TDataType, data_type_of(field)), "variant": True}
+    return dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
+
+
+class EventRows:
+    """Gives the tables of one run's files their keys, types and lineage. Safe to share between threads.
+
+    Args:
+        key: The columns that identify an event; None: all cells of a row do.
+        declared: Data type (dlt's names) by column, as the user declared it.
+        schema: Of the source: names columns, and knows what the destination's table has.
+        contract: What may be added to these.
+        privacy: What is hashed and dropped.
+
+    Attributes:
+        privacy: Does so, and knows which columns came.
+    """
+
+    def __init__(
+        self,
+        key: Sequence[str] | None,
+        declared: Mapping[str, str],
+        schema: Schema,
+        contract: TSchemaContractDict,
+        privacy: TablePrivacy,
+    ) -> None:
+        known = schema.tables.get(TABLE, {}).get("columns", {})
+        types = {name: str(column["data_type"]) for name, column in known.items() if "data_type" in column}
+        self.privacy = ArrowPrivacy(privacy, schema.naming.normalize_identifier)
+        self._key = key
+        self._declared = declared
+        self._normalize = schema.naming.normalize_path
+        self._types = ColumnTypes(types, self._normalize)
+        self._contract = EventContract(TABLE, contract, types)
+
+    def check(self, path: str, tables: Iterable[pa.Table]) -> None:
+        """Find what is wrong with the rows of a file.
+
+        Args:
+            path: The file, relative to the bucket.
+            tables: All that was read of it, in its order.
+
+        Raises:
+            UnreadableFileError: A column of the key is missing, all of them are null in a row, or a cell cannot be
+                read as its declared type.
+        """
+        for _ in self._typed(path, tables):
+            pass
+
+    def make(
+        self, path: str, tables: Iterable[pa.Table], modified_at: datetime
+    ) -> Generator[pa.Table, None, tuple[int, set[str]]]:
+        """Make rows of `email_events` of a file.
+
+        Args:
+            path: The file, relative to the bucket.
+            tables: All that was read of it, in its order.
+            modified_at: When it was modified.
+
+        Yields:
+            A table for each of `tables`.
+
+        Returns:
+            The number of rows, and the columns of the file under the table's names.
+
+        Raises:
+            UnreadableFileError: As `check`; rows before the one that is wrong have been yielded then.
+            SchemaContractError: The rows need a column that may not be added.
+        """
+        rows = 0
+        columns: set[str] = set()
+
+        def noted() -> Iterator[pa.Table]:
+            for table in tables:
+                columns.update(map(self._normalize, self._free_names(table.column_names)))
+                yield table
+
+        for table, typed in self._typed(path, noted()):
+            # of the cells as they came or were hashed: a type that is declared later changes no key
+            keys = row_keys(table, self._key)
+            named = typed.rename_columns(self._free_names(typed.column_names))
+            whole = self._with_lineage(self._types.conform(named), path, modified_at, rows, keys)
+            yield self._contract.apply(whole)
+            rows += len(keys)
+        return rows, columns
+
+    def _typed(self, path: str, tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, pa.Table]]:
+        """Each table as it was read, and with the declared types."""
+        rows = 0
+        seen: set[str] = set()
+        for table in tables:
+            seen.update(table.column_names)
+            full = self.privacy.protect(self._with_key_columns(table))
+            self._check_key(path, full, rows, seen)
+            yield full, cast_declared(self.privacy.without_dropped(full), path, rows + 1, self._declared)
+            rows += table.num_rows
+        if seen:
+            self._check_columns(path, seen)
+
+    def _with_key_columns(self, table: pa.Table) -> pa.Table:
+        """Add what a part of a jsonl file lacks because none of its rows has this field."""
+        for name in self._key or ():
+            if name not in table.column_names:
+                table = table.append_column(name, pa.nulls(table.num_rows))
+        return table
+
+    def _check_columns(self, path: str, seen: Collection[str]) -> None:
+        for name in self._key or ():
+            if name not in seen:
+                raise UnreadableFileError(path, f"the column `{name}` of `email_events_key` is missing")
+
+    def _check_key(self, path: str, table: pa.Table, rows_before: int, seen: Collection[str]) -> None:
+        if not self._key:
+            return
+        row = pc.index(reduce(pc.and_, (pc.is_null(table.column(name)) for name in self._key)), True).as_py()
+        if row >= 0:
+            self._check_columns(path, seen)
+            # all such rows would have the same key, and become one
+            raise UnreadableFileError(
+                path, f"row {rows_before + row + 1} is empty in all columns of `email_events_key`, so it has no key"
+            )
+
+    def _with_lineage(
+        self, table: pa.Table, path: str, modified_at: datetime, rows_before: int, keys: pa.Array
+    ) -> pa.Table:
+        rows = len(keys)
+        # the key is never null, and a field that could be would make dlt warn for each table
+        table = table.append_column(pa.field(KEY, pa.string(), nullable=False), keys)
+        for name, values in {
+            "_file_path": pa.repeat(pa.scalar(path, pa.string()), rows),
+            "_file_modified_at": pa.repeat(pa.scalar(modified_at, _INSTANT), rows),
+            "_row_number": pa.array(range(rows_before + 1, rows_before + rows + 1), pa.int64()),
+        }.items():
+            table = table.append_column(name, values)
+        return table
+
+    def _free_names(self, names: Sequence[str]) -> list[str]:
+        """Names for the columns of a file of which none is one of ours."""
+        taken = {*COLUMNS, *map(self._normalize, names)}
+        free = []
+        for name in names:
+            if self._normalize(name) in COLUMNS:
+                numbered = (f"{name}_{number}" for number in count(2))
+                free.append(next(new for new in numbered if self._normalize(new) not in taken))
+                taken.add(self._normalize(free[-1]))
+            else:
+                free.append(name)
+        return free
