@@ -42,8 +42,3 @@ FIRST_UNSUBSCRIBE = datetime(2013, 1, 1, tzinfo=timezone.utc)
 # S3 shows a multipart upload when it is complete, with the time of its start: a file can appear late. By how much is
 # not documented by Ometria: two days is a guess, hence the setting `file_lag_days`.
 DEFAULT_FILE_LAG_DAYS = 2
-
-# A complete scan may remove this share of a table, or this many rows, without being asked about it. Both are guesses at
-# what ordinary housekeeping removes in a day.
-DELETES_SHARE = 0.1
-DELETES_ROWS = 10

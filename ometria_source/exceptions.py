@@ -11,7 +11,7 @@ OmetriaError
   |     +-- UnscopedMergeError      hints under which a merge removes what was only not read
   +-- MissingSettingError       a table needs a setting that is not there
   +-- AccessDeniedError         Ometria refuses the key (401, 403)
-  +-- UnavailableError          no usable answer from Ometria while patience lasted
+  +-- UnavailableError          no usable answer from Ometria within the retry budget
   +-- SpentRequestsError        a check has sent as many requests as it may
   +-- UnexpectedAnswerError     an answer that the documented API would not give
   |     +-- NotFoundError           the path or the object does not exist (404)
@@ -150,7 +150,7 @@ class AccessDeniedError(OmetriaError):
 
 
 class UnavailableError(OmetriaError):
-    """No usable answer arrived while patience lasted."""
+    """No usable answer arrived within the retry budget."""
 
     def __init__(self, path: str, fault: str, attempts: int, minutes: float) -> None:
         self.path = path
@@ -160,7 +160,7 @@ class UnavailableError(OmetriaError):
         )
 
 
-class SpentRequestsError(OmetriaError):
+class RequestLimitError(OmetriaError):
     """A check has sent as many requests as it may."""
 
     def __init__(self, path: str) -> None:
@@ -229,10 +229,10 @@ class SchemaContractError(OmetriaError):
 class BucketError(OmetriaError):
     """The bucket of the export cannot be listed, or one of its files not be read, through no fault of that file."""
 
-    def __init__(self, problem: str, path: str | None = None, *, may_pass: bool = False) -> None:
+    def __init__(self, problem: str, path: str | None = None, *, is_transient: bool = False) -> None:
         self.path = path
         what_to_do = "Check `sources.ometria.bucket_url` and `sources.ometria.credentials`"
-        if may_pass:
+        if is_transient:
             what_to_do = "What was loaded before stays. Run again later, or raise `patience_minutes`"
         elif path is not None:
             what_to_do += ", or leave the file out with `file_glob`"

@@ -23,7 +23,7 @@ from ometria_source.constants import (
 )
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.export.bucket import bucket_listing
-from ometria_source.export.retry import Patience
+from ometria_source.export.retry import RetryBudget
 from ometria_source.privacy.consistency import no_such_column
 from ometria_source.privacy.personal_words import EMAIL_COLUMNS
 from ometria_source.privacy.rules import ANY_TABLE, DROP, Rule, TablePrivacy, parse_rules
@@ -43,7 +43,7 @@ from ometria_source.settings import (
 )
 from ometria_source.sync.destination import LOGS, TABLE_FORMATS
 from ometria_source.sync.history import TABLES_WITH_HISTORY
-from ometria_source.sync.snapshot import follow_vanishing
+from ometria_source.sync.snapshot import add_final_step
 from ometria_source.tables import (
     DOCUMENTED,
     HASHED_INTO_KEYS,
@@ -309,7 +309,7 @@ def ometria_source(
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
     export = Export(
         listing,
-        Patience(patience_minutes),
+        RetryBudget(patience_minutes),
         file_glob,
         file_format,
         on_bad_file,
@@ -323,7 +323,7 @@ def ometria_source(
     member_lists = personal.of("member_lists")
     with_history, soft_deletes = history or (), deletes == "soft"
     resources = (
-        follow_vanishing(
+        add_final_step(
             profiles_resource(account, shared_scan, full_scan_days, allow_deletes, spread, profiles),
             ("profile_id",),
             profiles.columns(),
@@ -331,14 +331,14 @@ def ometria_source(
             with_history="profiles" in with_history,
             soft_deletes=soft_deletes,
         ),
-        follow_vanishing(
+        add_final_step(
             lists_resource(account, allow_deletes, lists),
             ("list_id",),
             lists.columns(),
             with_history="lists" in with_history,
             soft_deletes=soft_deletes,
         ),
-        follow_vanishing(
+        add_final_step(
             member_lists_resource(account, shared_scan, member_lists_from, full_scan_days, allow_deletes, member_lists),
             ("list_id", "profile_id"),
             member_lists.columns(),

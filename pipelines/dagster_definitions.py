@@ -41,7 +41,7 @@ from dlt.common.destination.client import WithStagingDataset
 
 from ometria_source import ometria_source
 from ometria_source.loading.destinations import create_pipeline, file_format
-from ometria_source.loading.errors import not_offered, redact_errors, redacted_traceback, sentence, was_interrupted
+from ometria_source.loading.errors import not_offered, redact_errors, redacted_traceback, user_message, was_interrupted
 from ometria_source.loading.pipeline import working_folder
 from ometria_source.loading.report import newest
 
@@ -116,7 +116,7 @@ def ometria_assets(context: AssetExecutionContext, dagster_dlt: DagsterDltResour
                 if was_interrupted(error):
                     raise
                 context.log.info(redacted_traceback(error))
-                failures.append(f"{name} was not loaded. {sentence(error)}")
+                failures.append(f"{name} was not loaded. {user_message(error)}")
                 is_final = is_final and not_offered(error) is not None
     if failures:
         # what the account does not offer, it will not offer in five minutes
@@ -152,7 +152,7 @@ def email_events_backfill(context: AssetExecutionContext, dagster_dlt: DagsterDl
                 raise
             # dlt's own errors may quote rows
             context.log.info(redacted_traceback(error))
-            raise Failure(sentence(error)) from None
+            raise Failure(user_message(error)) from None
 
 
 @contextmanager

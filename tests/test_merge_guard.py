@@ -11,7 +11,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from ometria_source import ometria_source
 from ometria_source.exceptions import ConfigurationError, InvalidSettingError
-from ometria_source.loading.errors import sentence
+from ometria_source.loading.errors import user_message
 from ometria_source.sync import destination as strategies
 
 SNAPSHOTS = ("profiles", "lists", "member_lists")
@@ -78,8 +78,8 @@ def test_in_a_notebook_a_table_that_would_be_appended_reads_nothing(ometria, exp
     pipeline = dlt.pipeline("notebook", destination="filesystem", dataset_name="ometria")
     with pytest.raises(PipelineStepFailed) as failed:
         pipeline.run(ometria_source().with_resources(table))
-    assert f"`{table}`" in sentence(failed.value)
-    assert "--append" in sentence(failed.value)
+    assert f"`{table}`" in user_message(failed.value)
+    assert "--append" in user_message(failed.value)
     assert not ometria.requests
     assert not pipeline.has_pending_data
 
@@ -92,8 +92,8 @@ def test_a_strategy_that_removes_nothing_is_refused_for_a_table_that_loses_rows(
     pipeline = dlt.pipeline("notebook", destination="duckdb", dataset_name="ometria")
     with pytest.raises(PipelineStepFailed) as failed:
         pipeline.run(source)
-    assert f"`{table}` must lose the rows that are gone in Ometria" in sentence(failed.value)
-    assert f"with the merge strategy `{strategy}`" in sentence(failed.value)
+    assert f"`{table}` must lose the rows that are gone in Ometria" in user_message(failed.value)
+    assert f"with the merge strategy `{strategy}`" in user_message(failed.value)
     assert not ometria.requests
 
 
@@ -106,7 +106,7 @@ def test_a_merge_that_would_lose_what_was_only_not_read_is_refused(ometria, expo
     pipeline = dlt.pipeline("notebook", destination="duckdb", dataset_name="ometria")
     with pytest.raises(PipelineStepFailed) as failed:
         pipeline.run(source)
-    assert f"As the hints of `{table}` are" in sentence(failed.value)
+    assert f"As the hints of `{table}` are" in user_message(failed.value)
     assert not ometria.requests
 
 
@@ -118,7 +118,7 @@ def test_a_strategy_that_the_destination_does_not_have_is_refused_with_a_sentenc
     pipeline = dlt.pipeline("notebook", destination="filesystem", dataset_name="ometria")
     with pytest.raises(PipelineStepFailed) as failed:
         pipeline.run(source)
-    assert "cannot merge `unsubscribes` with the strategy `delete-insert`" in sentence(failed.value)
+    assert "cannot merge `unsubscribes` with the strategy `delete-insert`" in user_message(failed.value)
     assert not ometria.requests
 
 
@@ -130,7 +130,7 @@ def test_delta_files_are_refused_for_a_table_that_loses_rows_under_any_strategy(
     pipeline = dlt.pipeline("notebook", destination="filesystem", dataset_name="ometria")
     with pytest.raises(PipelineStepFailed) as failed:
         pipeline.run(source)
-    assert "`profiles` must lose the rows that are gone in Ometria" in sentence(failed.value)
+    assert "`profiles` must lose the rows that are gone in Ometria" in user_message(failed.value)
 
 
 def test_rows_can_be_looked_at_while_a_pipeline_is_there_that_could_not_load_them(account, ometria, lake):

@@ -102,9 +102,9 @@ def assert_one_sentence(result, *words: str) -> None:
     """The run failed with one sentence about `email_events`, which gives nothing away."""
     said = result.out + result.err
     assert result.status == 1, said
-    (sentence,) = [line for line in said.splitlines() if line.startswith("email_events was not loaded")]
+    (user_message,) = [line for line in said.splitlines() if line.startswith("email_events was not loaded")]
     for word in words:
-        assert word in sentence
+        assert word in user_message
     for secret in (OWNER.access_key, OWNER.secret_key, LISTER.access_key, LISTER.secret_key, "wrong", "list-type"):
         assert secret not in said
     assert "Traceback" not in said

@@ -31,21 +31,21 @@ from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_ty
 from tenacity.nap import sleep_using_event
 from tenacity.wait import wait_base, wait_exponential, wait_random
 
-from ometria_source.api.connection import Attempt, Flight, FlightAdapter, keep_queries_out_of_logs
-from ometria_source.api.pacing import CalledOffError, Pacer, shared_pacer
+from ometria_source.api.connection import Attempt, PacedAdapter, RequestHandle, keep_queries_out_of_logs
+from ometria_source.api.pacing import Pacer, RequestCancelledError, shared_pacer
 from ometria_source.constants import ENDPOINT_LIMITS
 from ometria_source.exceptions import (
     AccessDeniedError,
     InvalidSettingError,
     MissingSettingError,
     NotFoundError,
-    SpentRequestsError,
+    RequestLimitError,
     UnavailableError,
     UnexpectedAnswerError,
 )
 
 
-def seconds_to_wait(header: str | None) -> float | None:
+def parse_retry_after(header: str | None) -> float | None:
     """How long the server asks to wait.
 
     Args:
@@ -92,7 +92,7 @@ PROBE_ATTEMPTS = 4
 CONNECTIONS = 32
 
 # Request Timeout, Too Early, Too Many Requests: like any 5xx, these say "again, later" (RFC 9110, 8470, 6585).
-PASSING_STATUSES = frozenset({408, 425, 429})
+TRANSIENT_STATUSES = frozenset({408, 425, 429})
 
 # What may be half a surrogate pair: escaped, or as the three bytes that UTF-8 forbids and Python's JSON reads.
 SURROGATE = re.compile(rb"\\u[dD]|\xed[\xa0-\xbf]")
@@ -102,22 +102,22 @@ LONG_INTEGER = re.compile(rb"\d{19}")
 INT64 = range(-(2**63), 2**63)
 
 
-class _PassingError(Exception):
-    """An answer that a later attempt may mend."""
+class _TransientError(Exception):
+    """A fault that a later attempt may not meet."""
 
     def __init__(self, fault: str, wait: float | None = None) -> None:
         super().__init__(fault)
         self.wait = wait
 
 
-class _NoListError(_PassingError):
+class _NoListError(_TransientError):
     """The answer is not a JSON list of objects."""
 
 
 class OmetriaClient:
     """Reads lists from the Data API, from as many threads as like. Counts its requests and retries.
 
-    To be closed by whoever made it: no request outlives its client.
+    The caller closes it: no request outlives its client.
 
     Attributes:
         requests_per_second: The pace of all requests to this account.
@@ -135,13 +135,13 @@ class OmetriaClient:
         self.retries = 0
         self.seconds_waited = 0.0
         self.on_request: Callable[[], None] = lambda: None
-        self.told_to_wait: list[str | None] = []
+        self.retry_after_headers: list[str | None] = []
         self.most_requests = math.inf
         self._base_url = base_url.rstrip("/")
         self._patience_minutes = patience_minutes
         self._account = hashlib.sha256(f"{self._base_url} {api_key}".encode()).hexdigest()
         self._lock = threading.Lock()
-        self._flights: set[Flight] = set()
+        self._handles: set[RequestHandle] = set()
         self._is_closed = False
         self._session = requests.Session()
         self._session.auth = APIKeyAuth(name="X-Ometria-Auth", api_key=api_key, location="header")
@@ -151,14 +151,14 @@ class OmetriaClient:
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         # requests reads it even where it does not follow it, and fails where it is no URL
         self._session.hooks["response"].append(_forget_where_to)
-        adapter = FlightAdapter(pool_maxsize=CONNECTIONS)
+        adapter = PacedAdapter(pool_maxsize=CONNECTIONS)
         self._session.mount("https://", adapter)
         self._session.mount("http://", adapter)
         keep_queries_out_of_logs()
         self._backoff = wait_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT) + wait_random(0, FIRST_WAIT)
 
     def get(
-        self, path: str, params: dict[str, str | int], *, probe: bool = False, flight: Flight | None = None
+        self, path: str, params: dict[str, str | int], *, probe: bool = False, handle: RequestHandle | None = None
     ) -> list[JsonObject]:
         """Get one list.
 
@@ -167,7 +167,7 @@ class OmetriaClient:
             params: The query.
             probe: Whether the path itself is a guess: it is soon given up when it answers with something else than a
                 list.
-            flight: The handle by which another thread may call the request off.
+            handle: By which another thread may cancel the request.
 
         Returns:
             The objects in the order in which they came.
@@ -176,46 +176,46 @@ class OmetriaClient:
             AccessDeniedError: Status 401 or 403.
             NotFoundError: Status 404.
             UnexpectedAnswerError: A redirect, another status that no retry can mend, or (`probe`) no list.
-            UnavailableError: No usable answer while patience lasted.
+            UnavailableError: No usable answer within the retry budget.
             SpentRequestsError: It may send no more.
-            CalledOffError: Whoever holds the flight has called it off, or the client is closed.
+            RequestCancelledError: The holder of the handle has cancelled it, or the client is closed.
         """
-        flight = flight or Flight()
+        handle = handle or RequestHandle()
         with self._lock:
             if self._is_closed:
-                raise CalledOffError
-            self._flights.add(flight)
+                raise RequestCancelledError
+            self._handles.add(handle)
         try:
-            return self._get(_Errand(path, params, flight, self._pacer(path), self._patience_minutes * 60, probe))
+            return self._get(_Call(path, params, handle, self._pacer(path), self._patience_minutes * 60, probe))
         finally:
             with self._lock:
-                self._flights.discard(flight)
+                self._handles.discard(handle)
 
     def close(self) -> None:
-        """Call off all requests that are still in flight, in whatever thread; there can be no more."""
+        """Cancel all requests that are still in flight, in whatever thread; there can be no more."""
         with self._lock:
             self._is_closed = True
-            flights = list(self._flights)
-        for flight in flights:
-            flight.call_off()
+            handles = list(self._handles)
+        for handle in handles:
+            handle.cancel()
         self._session.close()
 
-    def _get(self, errand: _Errand) -> list[JsonObject]:
+    def _get(self, call: _Call) -> list[JsonObject]:
         attempts = Retrying(
-            retry=retry_if_exception_type(_PassingError),
-            stop=errand.is_over,
-            wait=lambda attempt: errand.pause(attempt, self._backoff),
-            sleep=sleep_using_event(errand.flight.called_off),
-            before_sleep=lambda attempt: self._note_retry(errand.path, attempt),
+            retry=retry_if_exception_type(_TransientError),
+            stop=call.is_over,
+            wait=lambda attempt: call.pause(attempt, self._backoff),
+            sleep=sleep_using_event(call.handle.cancelled),
+            before_sleep=lambda attempt: self._log_retry(call.path, attempt),
         )
         try:
-            return attempts(self._attempt, errand)
+            return attempts(self._attempt, call)
         except RetryError as error:
             fault = error.last_attempt.exception()
-            if errand.probe and isinstance(fault, _NoListError):
-                raise UnexpectedAnswerError(errand.path, "something other than a JSON list of objects") from None
+            if call.probe and isinstance(fault, _NoListError):
+                raise UnexpectedAnswerError(call.path, "something other than a JSON list of objects") from None
             raise UnavailableError(
-                errand.path, str(fault), error.last_attempt.attempt_number, self._patience_minutes
+                call.path, str(fault), error.last_attempt.attempt_number, self._patience_minutes
             ) from None
 
     def _pacer(self, path: str) -> Pacer:
@@ -224,57 +224,57 @@ class OmetriaClient:
                 return shared_pacer(f"{self._account} {prefix}", requests_allowed, seconds)
         return shared_pacer(self._account, self.requests_per_second)
 
-    def _note_retry(self, path: str, attempt: RetryCallState) -> None:
+    def _log_retry(self, path: str, attempt: RetryCallState) -> None:
         with self._lock:
             self.retries += 1
             self.seconds_waited += attempt.upcoming_sleep
         fault = attempt.outcome.exception() if attempt.outcome else None
         log.info("%s: %s; attempt %d in %.1f s", path, fault, attempt.attempt_number + 1, attempt.upcoming_sleep)
 
-    def _attempt(self, errand: _Errand) -> list[JsonObject]:
+    def _attempt(self, call: _Call) -> list[JsonObject]:
         if self.requests >= self.most_requests:
-            raise SpentRequestsError(errand.path)
-        with Attempt(errand.flight, errand.pacer, CONNECT_TIMEOUT, LONGEST_ANSWER) as attempt:
-            errand.attempt_began = time.monotonic()
+            raise RequestLimitError(call.path)
+        with Attempt(call.handle, call.pacer, CONNECT_TIMEOUT, LONGEST_ANSWER) as attempt:
+            call.attempt_began = time.monotonic()
             try:
                 response = self._session.get(
-                    self._base_url + errand.path,
-                    params=errand.params,
+                    self._base_url + call.path,
+                    params=call.params,
                     timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
                     allow_redirects=False,
                 )
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
-                if errand.flight.called_off.is_set():
-                    raise CalledOffError from None
+                if call.handle.cancelled.is_set():
+                    raise RequestCancelledError from None
                 # the error's own text holds the URL with its query
                 what = "it took too long" if attempt.overdue else type(error).__name__
-                raise _PassingError(f"no answer: {what}") from None
+                raise _TransientError(f"no answer: {what}") from None
             finally:
-                if attempt.left_at is not None:
-                    errand.attempt_began = attempt.left_at
+                if attempt.sent_at is not None:
+                    call.attempt_began = attempt.sent_at
                     with self._lock:
                         self.requests += 1
                     self.on_request()
-        told = seconds_to_wait(response.headers.get("Retry-After"))
+        retry_after = parse_retry_after(response.headers.get("Retry-After"))
         if response.status_code == 429:
-            self.told_to_wait.append(response.headers.get("Retry-After"))
-            # whoever else reads this account waits too, but no longer than anybody has patience
-            errand.pacer.slow_down(errand.attempt_began, min(told or 0, errand.patience))
-        _check_status(errand.path, response.status_code, told)
+            self.retry_after_headers.append(response.headers.get("Retry-After"))
+            # all readers of this account wait too, but no longer than their retry budget
+            call.pacer.slow_down(call.attempt_began, min(retry_after or 0, call.retry_budget))
+        _check_status(call.path, response.status_code, retry_after)
         rows = _rows(response.content)
-        errand.pacer.recover(errand.attempt_began)
+        call.pacer.recover(call.attempt_began)
         return rows
 
 
 @dataclass
-class _Errand:
+class _Call:
     """One call of `get`, from its first attempt to its last."""
 
     path: str
     params: dict[str, str | int]
-    flight: Flight
+    handle: RequestHandle
     pacer: Pacer
-    patience: float
+    retry_budget: float
     probe: bool
     attempt_began: float = 0.0
     began: float = field(default_factory=time.monotonic)
@@ -282,38 +282,38 @@ class _Errand:
     def is_over(self, attempt: RetryCallState) -> bool:
         """Whether there is no sense in another attempt.
 
-        The last one begins when patience has ended: one that began before may have hung in an outage that is over.
+        The last one begins when the budget is spent: one that began before may have hung in an outage that is over.
         """
         fault = attempt.outcome.exception() if attempt.outcome else None
         if self.probe and isinstance(fault, _NoListError) and attempt.attempt_number >= PROBE_ATTEMPTS:
             return True
-        # a pause as long as patience, which another table was told, began a moment before this errand
-        moment = min(1.0, self.patience / 100)
-        return self.attempt_began - self.began >= self.patience - moment
+        # a pause as long as the budget, caused by another table's 429, began shortly before this call
+        tolerance = min(1.0, self.retry_budget / 100)
+        return self.attempt_began - self.began >= self.retry_budget - tolerance
 
     def pause(self, attempt: RetryCallState, backoff: wait_base) -> float:
-        """As told by the server, else growing; never past the end of patience."""
+        """Seconds to wait: as `Retry-After` says, else growing; never past the end of the retry budget."""
         fault = attempt.outcome.exception() if attempt.outcome else None
-        told = fault.wait if isinstance(fault, _PassingError) else None
-        # told to come back at once, as by a clock that is wrong, is told nothing
-        return min(told or backoff(attempt), self.patience_left())
+        asked = fault.wait if isinstance(fault, _TransientError) else None
+        # zero, as from a wrong clock, counts as no header
+        return min(asked or backoff(attempt), self.budget_left())
 
-    def patience_left(self) -> float:
-        """Seconds until patience ends."""
-        return max(0.0, self.began + self.patience - time.monotonic())
+    def budget_left(self) -> float:
+        """Seconds until the retry budget is spent."""
+        return max(0.0, self.began + self.retry_budget - time.monotonic())
 
 
 def _forget_where_to(response: requests.Response, *_: object, **__: object) -> None:
     response.headers.pop("Location", None)
 
 
-def _check_status(path: str, status: int, told: float | None) -> None:
+def _check_status(path: str, status: int, retry_after: float | None) -> None:
     if status in (401, 403):
         raise AccessDeniedError(path, status)
     if status == 404:
         raise NotFoundError(path)
-    if status in PASSING_STATUSES or status >= 500:
-        raise _PassingError(f"status {status}", told)
+    if status in TRANSIENT_STATUSES or status >= 500:
+        raise _TransientError(f"status {status}", retry_after)
     if 300 <= status < 400:
         raise UnexpectedAnswerError(path, f"a redirect (status {status}), which is never followed with the key", status)
     if status >= 400:

@@ -22,28 +22,28 @@ from ometria_source.api.pacing import Pacer
 _current: ContextVar[Attempt] = ContextVar("attempt")
 
 
-class Flight:
-    """The handle of a request, with all its attempts, for those who wait for it in another thread.
+class RequestHandle:
+    """The handle of a request, with all its attempts, for a caller in another thread.
 
     Args:
         on_leaving: Called once, when the first attempt has been sent.
     """
 
-    def __init__(self, on_leaving: Callable[[], None] | None = None) -> None:
-        self.called_off = threading.Event()
-        self._on_leaving = on_leaving
+    def __init__(self, on_sent: Callable[[], None] | None = None) -> None:
+        self.cancelled = threading.Event()
+        self._on_sent = on_sent
         self._lock = threading.Lock()
         self._socket: socket.socket | None = None
 
-    def call_off(self) -> None:
-        """Let the request end at once, wherever it is; harmless when it has ended.
+    def cancel(self) -> None:
+        """Cancel the request, wherever it is; harmless when it has ended.
 
         When it is just ending, another that took over its connection may have to be tried again.
         """
-        self.called_off.set()
-        self.shut()
+        self.cancelled.set()
+        self.disconnect()
 
-    def shut(self) -> None:
+    def disconnect(self) -> None:
         """Break the connection that the request is on, if it is on one."""
         with self._lock:
             if self._socket is not None:
@@ -51,25 +51,25 @@ class Flight:
                     # a TLS socket's own method would take the ground from under whoever is reading
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
-    def is_on(self, connection: socket.socket | None) -> None:
+    def attach(self, connection: socket.socket | None) -> None:
         """Note the connection that an attempt is on; None when it is on none, or done with it."""
         with self._lock:
             self._socket = connection
-        if self.called_off.is_set():
-            self.shut()
+        if self.cancelled.is_set():
+            self.disconnect()
 
-    def has_left(self) -> None:
+    def mark_sent(self) -> None:
         """Note that an attempt has been sent."""
-        on_leaving, self._on_leaving = self._on_leaving, None
-        if on_leaving is not None:
-            on_leaving()
+        on_sent, self._on_sent = self._on_sent, None
+        if on_sent is not None:
+            on_sent()
 
 
 class Attempt:
     """One attempt of a request: a context in which to send and receive in this thread.
 
     Args:
-        flight: What it belongs to.
+        handle: The request that it belongs to.
         pacer: Whose turn to take.
         longest_opening: Seconds after which a connection on which the other side has answered, but which does not
             stand, is given up. (Until then it is urllib3's own time-out that counts, for each of the host's addresses.)
@@ -80,10 +80,10 @@ class Attempt:
         overdue: Whether it was given up.
     """
 
-    def __init__(self, flight: Flight, pacer: Pacer, longest_opening: float, longest_answer: float) -> None:
-        self.left_at: float | None = None
+    def __init__(self, handle: RequestHandle, pacer: Pacer, longest_opening: float, longest_answer: float) -> None:
+        self.sent_at: float | None = None
         self.overdue = False
-        self._flight = flight
+        self._handle_of_request = handle
         self._pacer = pacer
         self._longest_opening = longest_opening
         self._longest_answer = longest_answer
@@ -91,13 +91,13 @@ class Attempt:
         self._handle: socket.socket | None = None
 
     def __enter__(self) -> Attempt:
-        self._pacer.stand_in_line(self, self._flight.called_off.is_set)
+        self._pacer.acquire(self, self._handle_of_request.cancelled.is_set)
         self._token = _current.set(self)
         return self
 
     def __exit__(self, *error: object) -> None:
         _current.reset(self._token)
-        self._pacer.leave_line(self)
+        self._pacer.release(self)
         self._stop_watching()
 
     def open(self, connect: Callable[[], None]) -> None:
@@ -115,9 +115,9 @@ class Attempt:
         """Watch over a connection on which more may have to be said before it stands."""
         # TLS will take the place of the socket itself
         self._handle = connection.dup()
-        self._flight.is_on(self._handle)
+        self._handle_of_request.attach(self._handle)
         if self.overdue:
-            self._flight.shut()
+            self._handle_of_request.disconnect()
 
     def send(self, connection: _PacedConnection, send: Callable[[], None]) -> None:
         """Send the request through an open connection when its turn has come.
@@ -126,35 +126,35 @@ class Attempt:
             CalledOffError: It is no longer wanted.
         """
         try:
-            with self._pacer.turn(self._flight.called_off.is_set):
+            with self._pacer.turn(self._handle_of_request.cancelled.is_set):
                 if connection.can_be_replaced and is_connection_dropped(connection):
                     # the pause before this turn was longer than the server keeps an idle connection
                     connection.close()
                     connection.connect()
-                self.left_at = self._pacer.now()
+                self.sent_at = self._pacer.now()
                 # what TLS within TLS wraps
                 self._watch(getattr(connection.sock, "socket", connection.sock), self._longest_answer)
                 send()
         finally:
             # also when the pipe breaks, which urllib3 passes over, since an answer may have come before
-            self._pacer.leave_line(self)
-            if self.left_at is not None:
-                self._flight.has_left()
+            self._pacer.release(self)
+            if self.sent_at is not None:
+                self._handle_of_request.mark_sent()
 
     def _watch(self, connection: socket.socket | None, longest: float) -> None:
         self._timer = threading.Timer(longest, self._give_up)
         self._timer.daemon = True
         self._timer.start()
-        self._flight.is_on(connection)
+        self._handle_of_request.attach(connection)
 
     def _stop_watching(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._flight.is_on(None)
+        self._handle_of_request.attach(None)
 
     def _give_up(self) -> None:
         self.overdue = True
-        self._flight.shut()
+        self._handle_of_request.disconnect()
 
 
 class _PacedConnection(HTTPConnection):
@@ -202,8 +202,8 @@ class _PacedTlsPool(HTTPSConnectionPool):
 _POOLS = {"http": _PacedPool, "https": _PacedTlsPool}
 
 
-class FlightAdapter(HTTPAdapter):
-    """Sends each request of a session as part of the flight that this thread is in, through a proxy as well."""
+class PacedAdapter(HTTPAdapter):
+    """Sends each request of a session as the attempt that this thread is in, through a proxy as well."""
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make connections that take turns."""

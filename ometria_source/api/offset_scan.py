@@ -28,8 +28,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from ometria_source.api.client import JsonObject, OmetriaClient
-from ometria_source.api.connection import Flight
-from ometria_source.api.prefetch import Page, PagesAhead, most_ahead
+from ometria_source.api.connection import RequestHandle
+from ometria_source.api.prefetch import Page, PagePrefetch, max_prefetch
 from ometria_source.constants import PAGE_LIMIT, UNASKED_PAGE_LIMIT
 from ometria_source.exceptions import IncompleteScanError
 
@@ -144,7 +144,7 @@ class OffsetScan:
         self._page_limit = page_limit
         self._identify = identify
         self._seen = SeenIds()
-        self._ahead: PagesAhead | None = None
+        self._ahead: PagePrefetch | None = None
         self._held: tuple[int, Page] | None = None
         self._first: Page = []
         self._full = page_limit
@@ -180,12 +180,12 @@ class OffsetScan:
                     return
                 offset, page = linked
         finally:
-            self._drop_ahead()
+            self._drop_prefetch()
             self._seen.close()
 
-    def _get(self, offset: int, flight: Flight | None = None) -> Page:
+    def _get(self, offset: int, handle: RequestHandle | None = None) -> Page:
         return self._client.get(
-            self._path, {**self._params, "limit": self._page_limit, "offset": offset}, flight=flight
+            self._path, {**self._params, "limit": self._page_limit, "offset": offset}, handle=handle
         )
 
     def _take_in(self, offset: int, page: Page) -> Page:
@@ -196,7 +196,7 @@ class OffsetScan:
             self._offset_is_honoured = True
         if len(page) > self._full:
             self._full = len(page)
-            self._drop_ahead()
+            self._drop_prefetch()
         self._anchor = ids[-1] if ids else None
         self._end = offset + len(page)
         self._furthest = max(self._furthest, self._end)
@@ -224,8 +224,8 @@ class OffsetScan:
         if held is not None and self._is_linked(*held):
             return held
         if self._ahead is None and 1 < rows == self._full and self._offset_is_honoured and not self._short_pages_go_on:
-            most = most_ahead(self._client.requests_per_second)
-            self._ahead = PagesAhead(self._get, self._end - 1, self._full - 1, self._full, most)
+            most = max_prefetch(self._client.requests_per_second)
+            self._ahead = PagePrefetch(self._get, self._end - 1, self._full - 1, self._full, most)
         ahead = self._ahead.take() if self._ahead else None
         if ahead is not None:
             if self._is_linked(*ahead):
@@ -233,12 +233,12 @@ class OffsetScan:
             if ahead[1]:
                 # what lies before it is missing; once that has been read, it may be of use
                 self._held = ahead
-                return self._mend(ahead[0])
-        self._drop_ahead()
+                return self._repair(ahead[0])
+        self._drop_prefetch()
         if ahead is None and rows > 1 and (rows == self._full or self._short_pages_go_on) and self._offset_is_honoured:
             offset = self._end - 1
             page = self._get(offset)
-            return (offset, page) if self._is_linked(offset, page) else self._mend(offset)
+            return (offset, page) if self._is_linked(offset, page) else self._repair(offset)
         return self._around_the_end(rows)
 
     def _around_the_end(self, rows: int) -> tuple[int, Page] | None:
@@ -255,12 +255,12 @@ class OffsetScan:
             else:
                 self._short_pages_go_on = True
         if not self._is_linked(last, check):
-            return self._mend(last)
+            return self._repair(last)
         if not self._is_anchor_alone(check):
             return last, check
         return (end, tail) if tail else None
 
-    def _mend(self, offset: int) -> tuple[int, Page]:
+    def _repair(self, offset: int) -> tuple[int, Page]:
         """A linked page from before a page that is not: the collection has moved, or a short page has left a gap."""
         step = max(self._full - 1, 1)
         place = self._end - 1 if offset >= self._end else max(0, offset - step)
@@ -271,7 +271,7 @@ class OffsetScan:
 
     def _repeats(self, offset: int, page: Page) -> bool:
         """Whether the server gives this page for other offsets too; if so, note it."""
-        self._drop_ahead()
+        self._drop_prefetch()
         for pages in PAGES_FURTHER_ON[: None if self._paged else 1]:
             if not self._alike(self._get(offset + pages * max(len(page), self._full)), page):
                 return False
@@ -285,7 +285,7 @@ class OffsetScan:
         again = sum(self._identify(row) in known for row in page)
         return again * 2 > max(len(page), len(other))
 
-    def _drop_ahead(self) -> None:
+    def _drop_prefetch(self) -> None:
         if self._ahead is not None:
             self._ahead.close()
             self._ahead = None

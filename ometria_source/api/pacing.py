@@ -1,14 +1,14 @@
-"""Pacing: every request to an account takes a turn, so that all tables and threads together keep to its rate.
+"""The rate limiter of an account: every request takes a turn, so that all tables and threads keep to one rate.
 
-Who wants to send stands in line; only the first in line opens a connection and waits for its turn, so that none goes
-stale in the meantime. A turn ends when the request has left, so what is measured is what the server sees, less the way
-there. Two rules hold at once. Turns are evenly spaced, because a burst is unkind to the account's
-other integrations. And never do more requests leave than are allowed, counted over any stretch as long as the server's
-window and a guard: a request that the network held up for as long as the guard still arrives in a window of its own.
+Callers queue; only the first in the queue opens a connection and waits for its turn, so that no connection goes stale
+in the meantime. A turn ends when the request has been sent, so what is measured is what the server sees, less the way
+there. Two rules hold at once. Turns are evenly spaced, because a burst is unkind to the account's other integrations.
+And never are more requests sent than are allowed, counted over any period as long as the server's window and a guard: a
+request that the network delayed by as long as the guard still arrives in a window of its own.
 
-A 429 means that somebody else uses the account too: the pace is halved, and recovers step by step. This is why no
+A 429 means that other clients use the account too: the pace is halved, and recovers step by step. This is why no
 library does the work: pyrate-limiter 4.5 and requests-ratelimiter 0.10 hold a bucket to rates that are fixed when it is
-made, have no pause that a server asked for, and take the turn before the connection is opened.
+made, have no pause that a server asks for, and take the turn before the connection is opened.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ SLOWEST_SHARE = 0.1
 # The share of the space between two turns by which one may be late without moving those that follow.
 SLACK = 0.1
 
-# Seconds after which somebody who waits for a turn looks whether it is still wanted.
+# Seconds after which a waiting caller checks whether its request is still wanted.
 LONGEST_NAP = 0.25
 
 
-class CalledOffError(Exception):
-    """Nobody wants this request any more."""
+class RequestCancelledError(Exception):
+    """The request is no longer wanted."""
 
 
 class Pacer:
     """Hands out turns at an even pace. Safe to share between threads.
 
     Args:
-        requests: How many may be sent in `seconds` when nobody complains.
+        requests: How many may be sent in `seconds` while no 429 comes.
         seconds: The window that the server counts in.
         clock: Seconds that only ever grow.
         sleep: Waits for so many seconds.
@@ -61,8 +61,8 @@ class Pacer:
         self._seconds = seconds
         self._clock = clock
         self._sleep = sleep
-        self._line: deque[object] = deque()
-        self._line_moves = threading.Condition()
+        self._queue: deque[object] = deque()
+        self._queue_moves = threading.Condition()
         self._lock = threading.Lock()
         self._next_turn = clock()
         self._slowed_at = self._next_turn
@@ -83,54 +83,54 @@ class Pacer:
             if requests != self._limit:
                 self._set_limit(requests)
 
-    def stand_in_line(self, place: object, called_off: Callable[[], bool] = lambda: False) -> None:
-        """Return when this caller is the first in line, which it stays until `leave_line`.
+    def acquire(self, ticket: object, cancelled: Callable[[], bool] = lambda: False) -> None:
+        """Return when this caller is the first in the queue, which it stays until `release`.
 
         Args:
-            place: What stands for the caller in the line.
-            called_off: As for `turn`.
+            ticket: Stands for the caller in the queue.
+            cancelled: As for `turn`.
 
         Raises:
             CalledOffError: The request is no longer wanted.
         """
         try:
-            with self._line_moves:
-                self._line.append(place)
-                while self._line[0] is not place:
-                    self._line_moves.wait(LONGEST_NAP)
-                    if called_off():
-                        raise CalledOffError
+            with self._queue_moves:
+                self._queue.append(ticket)
+                while self._queue[0] is not ticket:
+                    self._queue_moves.wait(LONGEST_NAP)
+                    if cancelled():
+                        raise RequestCancelledError
         except BaseException:
-            self.leave_line(place)
+            self.release(ticket)
             raise
 
-    def leave_line(self, place: object) -> None:
-        """Let the next one come forward; harmless for one that has left.
+    def release(self, ticket: object) -> None:
+        """Let the next caller come forward; harmless for one that has released already.
 
         Args:
-            place: As for `stand_in_line`.
+            ticket: As for `acquire`.
         """
-        with self._line_moves:
-            if place in self._line:
-                self._line.remove(place)
-                self._line_moves.notify_all()
+        with self._queue_moves:
+            if ticket in self._queue:
+                self._queue.remove(ticket)
+                self._queue_moves.notify_all()
 
     @contextmanager
-    def turn(self, called_off: Callable[[], bool] = lambda: False) -> Iterator[None]:
-        """Wait until a request may be sent, and send it inside this context; for the first in line.
+    def turn(self, cancelled: Callable[[], bool] = lambda: False) -> Iterator[None]:
+        """Wait until a request may be sent, and send it inside this context; for the first in the queue.
 
         Args:
-            called_off: Whether the request is no longer wanted; asked until it is sent.
+            cancelled: Whether the request is no longer wanted; asked until it is sent.
 
         Raises:
             CalledOffError: It is not; no turn was used.
         """
         while (wait := self._time_to_wait()) > 0:
-            if called_off():
-                raise CalledOffError
+            if cancelled():
+                raise RequestCancelledError
             self._sleep(min(wait, LONGEST_NAP))
-        if called_off():
-            raise CalledOffError
+        if cancelled():
+            raise RequestCancelledError
         self._take()
         try:
             yield
@@ -146,7 +146,7 @@ class Pacer:
     def _take(self) -> None:
         with self._lock:
             now, spacing = self._clock(), self._window / self._whole / self._share
-            # somebody who overslept a little does not delay all who follow; idle time is not saved up
+            # a caller that wakes a little late does not delay all that follow; idle time is not saved up
             due = self._next_turn if now - self._next_turn < spacing * SLACK else now
             self._next_turn = due + spacing
 
@@ -155,7 +155,7 @@ class Pacer:
         return self._clock()
 
     def slow_down(self, sent_at: float, pause: float) -> None:
-        """Note a 429: halve the pace, and let nobody send for `pause` seconds.
+        """Handle a 429: halve the pace, and send nothing for `pause` seconds.
 
         Args:
             sent_at: When the refused request left. Those that left before the pace was halved do not halve it again.

@@ -20,8 +20,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import IO, Any, TypeVar
 
 from ometria_source.api.client import CONNECTIONS, JsonObject
-from ometria_source.api.connection import Flight
-from ometria_source.api.pacing import LONGEST_NAP, CalledOffError
+from ometria_source.api.connection import RequestHandle
+from ometria_source.api.pacing import LONGEST_NAP, RequestCancelledError
 
 Page = list[JsonObject]
 Item = TypeVar("Item")
@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 SECONDS_AHEAD = 8
 
 
-def most_ahead(requests_per_second: float) -> int:
+def max_prefetch(requests_per_second: float) -> int:
     """How many requests may be in flight, or their answers waiting, for one reader.
 
     Args:
@@ -48,7 +48,7 @@ def _result(future: Future[Result]) -> Result:
     return future.result()
 
 
-def in_order(items: Iterable[Item], work: Callable[[Item], Result], most: int) -> Iterator[Result]:
+def map_in_order(items: Iterable[Item], work: Callable[[Item], Result], most: int) -> Iterator[Result]:
     """Work on several items at a time, in threads.
 
     Args:
@@ -75,7 +75,7 @@ def in_order(items: Iterable[Item], work: Callable[[Item], Result], most: int) -
         executor.shutdown(wait=False, cancel_futures=True)
 
 
-class PagesAhead:
+class PagePrefetch:
     """Pages at even distances, in flight or waiting to be taken.
 
     Args:
@@ -86,15 +86,15 @@ class PagesAhead:
         most: How many pages may be in flight or waiting at once.
     """
 
-    def __init__(self, get: Callable[[int, Flight], Page], start: int, step: int, full: int, most: int) -> None:
+    def __init__(self, get: Callable[[int, RequestHandle], Page], start: int, step: int, full: int, most: int) -> None:
         self._get = get
         self._next = start
         self._step = step
         self._full = full
         self._most = most
         self._lock = threading.Lock()
-        self._pages: deque[tuple[int, Flight, Future[Page]]] = deque()
-        self._waiting: Flight | None = None
+        self._pages: deque[tuple[int, RequestHandle, Future[Page]]] = deque()
+        self._waiting: RequestHandle | None = None
         self._stopped = False
         self._executor = ThreadPoolExecutor(most, thread_name_prefix="ometria-pages")
         self._ask()
@@ -113,7 +113,7 @@ class PagesAhead:
         offset, _, page = self._pages[0]
         try:
             rows = _result(page)
-        except CalledOffError:
+        except RequestCancelledError:
             # the end came in sight before it left, and nothing was asked for after it
             return None
         self._pages.popleft()
@@ -121,10 +121,10 @@ class PagesAhead:
         return offset, rows
 
     def close(self) -> None:
-        """Call off all that is still in flight, and wait for nobody."""
+        """Cancel all requests that are still in flight, without waiting for them."""
         self._stop()
-        for _, flight, _ in self._pages:
-            flight.call_off()
+        for _, handle, _ in self._pages:
+            handle.cancel()
         self._pages.clear()
         self._executor.shutdown(wait=False, cancel_futures=True)
 
@@ -133,16 +133,16 @@ class PagesAhead:
             if self._stopped or self._waiting is not None or len(self._pages) >= self._most:
                 return
             offset, self._next = self._next, self._next + self._step
-            self._waiting = flight = Flight(on_leaving=self._has_left)
-            self._pages.append((offset, flight, self._executor.submit(self._fetch, offset, flight)))
+            self._waiting = handle = RequestHandle(on_sent=self._mark_sent)
+            self._pages.append((offset, handle, self._executor.submit(self._fetch, offset, handle)))
 
-    def _has_left(self) -> None:
+    def _mark_sent(self) -> None:
         with self._lock:
             self._waiting = None
         self._ask()
 
-    def _fetch(self, offset: int, flight: Flight) -> Page:
-        rows = self._get(offset, flight)
+    def _fetch(self, offset: int, handle: RequestHandle) -> Page:
+        rows = self._get(offset, handle)
         if len(rows) < self._full:
             self._stop()
         return rows
@@ -151,7 +151,7 @@ class PagesAhead:
         with self._lock:
             self._stopped = True
             if self._waiting is not None:
-                self._waiting.called_off.set()
+                self._waiting.cancelled.set()
 
 
 # Bytes of one list's pages that wait in memory, about 20,000 ids; more go to a temporary file. A guess.

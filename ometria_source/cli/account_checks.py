@@ -19,7 +19,7 @@ from ometria_source.exceptions import (
     AccessDeniedError,
     NotFoundError,
     OmetriaError,
-    SpentRequestsError,
+    RequestLimitError,
     UnavailableError,
     UnexpectedAnswerError,
 )
@@ -168,7 +168,7 @@ class AccountChecks:
         for name in ("members path", "page limit", "unsubscribes paging"):
             if name not in known:
                 self._findings.add(name, UNKNOWN, NOT_ASKED)
-        told = self._client.told_to_wait
+        told = self._client.retry_after_headers
         if not told:
             self._findings.add("Retry-After", UNKNOWN, "no 429 came, which this check does not provoke")
         elif None in told:
@@ -222,7 +222,7 @@ class AccountChecks:
             status, finding, advice = FAILED, f"refused with status {error.status}", "Ask Ometria for access to it."
         except UnexpectedAnswerError as error:
             status, finding = UNKNOWN, f"answered with status {error.status}" if error.status else "no JSON list"
-        except SpentRequestsError:
+        except RequestLimitError:
             status, finding = UNKNOWN, NOT_ASKED
         except OmetriaError as error:
             status, finding = UNKNOWN, type(error).__name__

@@ -23,9 +23,9 @@ from ometria_source.constants import DEFAULT_BASE_URL, DEFAULT_REQUESTS_PER_SECO
 from ometria_source.exceptions import MissingSettingError, OmetriaError
 from ometria_source.export.bucket import open_file
 from ometria_source.export.formats import is_hidden
-from ometria_source.export.retry import Patience
+from ometria_source.export.retry import RetryBudget
 from ometria_source.loading.destinations import check_dataset, create_pipeline
-from ometria_source.loading.errors import redacted_traceback, sentence
+from ometria_source.loading.errors import redacted_traceback, user_message
 from ometria_source.loading.report import write_json
 from ometria_source.source import SECTION
 from ometria_source.tables.email_events.rows import TABLE
@@ -89,19 +89,19 @@ def _check_bucket(findings: Findings, tables: Collection[str], patience_minutes:
 
     files, newest = 0, None
     try:
-        export = replace(configured_export(), patience=Patience(patience_minutes))
+        export = replace(configured_export(), retry=RetryBudget(patience_minutes))
         for file in export.files(TABLE):
             if not is_hidden(file["relative_path"]):
                 files += 1
                 newest = max(newest or file, file, key=lambda item: item["modification_date"])
         if newest is not None:
-            with open_file(newest, export.patience) as opened:
+            with open_file(newest, export.retry) as opened:
                 opened.stream.read(1)
     except MissingSettingError as error:
         fail("none is configured", str(error))
     except Exception as error:  # noqa: BLE001  whatever a store raises
         log.info("%s", redacted_traceback(error))
-        fail("its newest file cannot be read" if newest else "it cannot be listed", sentence(error))
+        fail("its newest file cannot be read" if newest else "it cannot be listed", user_message(error))
     else:
         if files:
             findings.add("bucket", OK, f"{files:,} files, the newest can be read; `--describe` tells what is in them")
@@ -132,7 +132,10 @@ def _check_destination(findings: Findings, options: Options) -> None:
         except Exception as error:  # noqa: BLE001  whatever a driver raises
             log.info("%s", redacted_traceback(error))
             findings.add(
-                name, FAILED, "it cannot be reached", f"{sentence(error)} {advice} Perhaps another program holds it."
+                name,
+                FAILED,
+                "it cannot be reached",
+                f"{user_message(error)} {advice} Perhaps another program holds it.",
             )
             return
     state = "is there" if is_there else "is not there yet: a load makes it"
@@ -157,6 +160,6 @@ def _configured(
     patience_minutes: float = PATIENCE_MINUTES,
     member_lists_from: str = "auto",
 ) -> tuple[Account, float, str]:
-    """The account that the source would read, with less patience; that patience; where members are read from."""
+    """The account, with a smaller retry budget; that budget in minutes; where members are read from."""
     patience_minutes = min(patience_minutes, PATIENCE_MINUTES)
     return Account(base_url, api_key, requests_per_second, patience_minutes), patience_minutes, member_lists_from

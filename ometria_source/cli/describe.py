@@ -11,7 +11,7 @@ from ometria_source.describe.render import description
 from ometria_source.describe.sample import sample_file, take_inventory
 from ometria_source.exceptions import NoFilesError
 from ometria_source.export.bucket import bucket_listing
-from ometria_source.export.retry import Patience
+from ometria_source.export.retry import RetryBudget
 from ometria_source.source import SECTION, ometria_source
 from ometria_source.tables.email_events.reading import Export
 from ometria_source.tables.email_events.rows import TABLE
@@ -35,7 +35,7 @@ def run_describe() -> int:
     inventory = take_inventory(export.files(TABLE))
     if not inventory.files + inventory.empty:
         raise NoFilesError(export.file_glob)
-    samples = [sample_file(file, export.file_format, export.patience) for file in inventory.sample]
+    samples = [sample_file(file, export.file_format, export.retry) for file in inventory.sample]
     show("\n".join(description(inventory, samples, export.file_format)))
     return 1 if any(sample.problem for sample in samples) else 0
 
@@ -51,4 +51,6 @@ def configured_export(
 ) -> Export:
     """The export that the source would read."""
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
-    return Export(listing, Patience(patience_minutes), file_glob, file_format, on_bad_file="fail", key=None, columns={})
+    return Export(
+        listing, RetryBudget(patience_minutes), file_glob, file_format, on_bad_file="fail", key=None, columns={}
+    )

@@ -17,12 +17,12 @@ from ometria_source.cli.console import show
 from ometria_source.cli.describe import run_describe
 from ometria_source.cli.options import INVENTORY, PIPELINE_NAME, TABLES, Options, parse_options
 from ometria_source.exceptions import ConfigurationError, InvalidSettingError, NothingConfiguredError
-from ometria_source.export.retry import end_all_patience
+from ometria_source.export.retry import cancel_all_retries
 from ometria_source.loading.destinations import capabilities_of
-from ometria_source.loading.errors import redact_errors, redacted_packages, redacted_traceback, sentence
+from ometria_source.loading.errors import redact_errors, redacted_packages, redacted_traceback, user_message
 from ometria_source.loading.pipeline import open_pipeline, working_folder
 from ometria_source.loading.progress import display
-from ometria_source.loading.report import INTERRUPTED, as_json, check_place, write_json
+from ometria_source.loading.report import INTERRUPTED, as_json, check_report_path, write_json
 from ometria_source.loading.run import configured_privacy, run_tables
 from ometria_source.source import ometria_source
 from ometria_source.sync.destination import LOGS, strategy_at
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigurationException as error:
         return _fail(error, MISCONFIGURED, verbose)
     except KeyboardInterrupt:
-        end_all_patience()
+        cancel_all_retries()
         print("Interrupted. What was loaded before stays; the next run reads the rest again.", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:  # noqa: BLE001  the last resort of a program
@@ -87,7 +87,7 @@ def _load_account(options: Options) -> int:
                 source.resources[name].apply_hints(
                     table_name=nested, write_disposition="append", create_table_variant=True
                 )
-    report_file = check_place(options.report) if options.report is not None else None
+    report_file = check_report_path(options.report) if options.report is not None else None
     capabilities = capabilities_of(options.destination)
     for name in tables:
         strategy_at(source.resources[name], capabilities)
@@ -165,5 +165,5 @@ def _set_up_logging(verbose: bool) -> None:
 def _fail(error: BaseException, status: int, verbose: bool) -> int:
     if verbose:
         print(redacted_traceback(error), file=sys.stderr)
-    print(sentence(error), file=sys.stderr)
+    print(user_message(error), file=sys.stderr)
     return status

@@ -156,13 +156,13 @@ def _format(sample: FileSample) -> str:
 
 
 def _found(found: FoundFormat) -> str:
-    parts = [f"{found.kind} (by {_source(found.told_by)})"]
-    parts += [f"in {compression} (by {_source(told_by)})" for compression, told_by in reversed(found.packing)]
+    parts = [f"{found.kind} (by {_source(found.detected_by)})"]
+    parts += [f"in {compression} (by {_source(detected_by)})" for compression, detected_by in reversed(found.packing)]
     return " ".join(parts)
 
 
-def _source(told_by: str) -> str:
-    return "its name" if told_by == BY_NAME else "`file_format`" if told_by == BY_SETTING else "its first bytes"
+def _source(detected_by: str) -> str:
+    return "its name" if detected_by == BY_NAME else "`file_format`" if detected_by == BY_SETTING else "its first bytes"
 
 
 def _columns(columns: Sequence[Column], files: int) -> list[str]:

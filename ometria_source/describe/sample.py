@@ -16,7 +16,7 @@ from ometria_source.exceptions import BucketError, UnknownFormatError, Unreadabl
 from ometria_source.export.bucket import open_file
 from ometria_source.export.formats import FoundFormat, is_hidden
 from ometria_source.export.read import read_tables
-from ometria_source.export.retry import Patience, is_denied
+from ometria_source.export.retry import RetryBudget, is_denied
 
 # How many files are looked into. A guess: enough to see a column that comes and goes, few enough to take seconds.
 FILES_READ = 10
@@ -111,13 +111,13 @@ def take_inventory(files: Iterable[FileItemDict], most: int = FILES_READ) -> Inv
     return result
 
 
-def sample_file(file: FileItemDict, file_format: str | None, patience: Patience) -> FileSample:
+def sample_file(file: FileItemDict, file_format: str | None, retry: RetryBudget) -> FileSample:
     """Read the first rows of a file.
 
     Args:
         file: As it was listed.
         file_format: The setting of this name.
-        patience: How long the bucket's store is asked again.
+        retry: Retries calls to the bucket's store.
 
     Returns:
         The sample; of a file that cannot be read, the sentence that says why.
@@ -126,9 +126,9 @@ def sample_file(file: FileItemDict, file_format: str | None, patience: Patience)
         BucketError: The store does not answer.
     """
     try:
-        return _read(file, file_format, patience)
+        return _read(file, file_format, retry)
     except UnknownFormatError as error:
-        return _try_formats(file, patience) or _unreadable(file, _problem(error))
+        return _try_formats(file, retry) or _unreadable(file, _problem(error))
     except UnreadableFileError as error:
         return _unreadable(file, _problem(error))
     except FileNotFoundError:
@@ -155,13 +155,13 @@ def _nothing(file: FileItemDict) -> FileSample:
     return FileSample(file["relative_path"], file["modification_date"], file["size_in_bytes"])
 
 
-def _try_formats(file: FileItemDict, patience: Patience) -> FileSample | None:
+def _try_formats(file: FileItemDict, retry: RetryBudget) -> FileSample | None:
     """Read a file that nothing tells the format of, where one of the two formats fits that have no mark."""
     best: FileSample | None = None
     columns = 1
     for kind in TRIED_FORMATS:
         try:
-            sample = _read(file, kind, patience)
+            sample = _read(file, kind, retry)
         except UnreadableFileError:
             continue
         width = max((table.num_columns for table in sample.tables), default=0)
@@ -170,11 +170,11 @@ def _try_formats(file: FileItemDict, patience: Patience) -> FileSample | None:
     return best
 
 
-def _read(file: FileItemDict, file_format: str | None, patience: Patience) -> FileSample:
+def _read(file: FileItemDict, file_format: str | None, retry: RetryBudget) -> FileSample:
     found: list[FoundFormat] = []
     tables: list[pa.Table] = []
     rows, room, is_whole = 0, BYTES_OF_A_FILE, True
-    with open_file(file, patience) as opened:
+    with open_file(file, retry) as opened:
         for table in read_tables(file["relative_path"], opened.stream, file_format, found.append):
             fits = min(table.num_rows, ROWS_OF_A_FILE - rows)
             if table.nbytes > room:

@@ -18,7 +18,7 @@ from dlt.extract import DltResource
 from dlt.extract.exceptions import ResourceExtractionError
 from dlt.sources.filesystem import filesystem
 
-from ometria_source.export.retry import Patience, PatientStream, bucket_error
+from ometria_source.export.retry import RetryBudget, RetryingStream, bucket_error
 
 
 def bucket_listing(bucket_url: str, credentials: Any, file_glob: str, section: str) -> DltResource:
@@ -36,12 +36,12 @@ def bucket_listing(bucket_url: str, credentials: Any, file_glob: str, section: s
     return listing
 
 
-def list_files(listing: DltResource, patience: Patience) -> Iterator[FileItemDict]:
+def list_files(listing: DltResource, retry: RetryBudget) -> Iterator[FileItemDict]:
     """List the files of an export.
 
     Args:
         listing: From `bucket_listing`.
-        patience: How long its store is asked again.
+        retry: Retries calls to its store.
 
     Returns:
         Files in no particular order.
@@ -49,7 +49,7 @@ def list_files(listing: DltResource, patience: Patience) -> Iterator[FileItemDic
     Raises:
         BucketError: The bucket is missing, closed, or out of reach.
     """
-    files, first = patience(_begin, listing)
+    files, first = retry(_begin, listing)
     return files if first is None else chain([first], files)
 
 
@@ -84,12 +84,12 @@ class OpenedFile(NamedTuple):
 
 
 @contextmanager
-def open_file(file: FileItemDict, patience: Patience) -> Iterator[OpenedFile]:
+def open_file(file: FileItemDict, retry: RetryBudget) -> Iterator[OpenedFile]:
     """Open a file as it is stored, and close it.
 
     Args:
         file: As it was listed.
-        patience: How long its store is asked again, here and in the middle of the file.
+        retry: Retries calls to its store, here and in the middle of the file.
 
     Raises:
         BucketError: The store refuses, or does not answer; so do reads.
@@ -97,10 +97,10 @@ def open_file(file: FileItemDict, patience: Patience) -> Iterator[OpenedFile]:
         FileExpired: A read finds that the file was replaced after it was opened.
     """
     path = file["relative_path"]
-    with cast(BinaryIO, patience(_open, file, path=path)) as stream:
+    with cast(BinaryIO, retry(_open, file, path=path)) as stream:
         # what fsspec learned when it opened the file; a local file has none
         yield OpenedFile(
-            cast(BinaryIO, PatientStream(stream, patience, path)),
+            cast(BinaryIO, RetryingStream(stream, retry, path)),
             _etag(getattr(stream, "details", {})),
             # s3fs sends the ETag with each read
             is_one_version="IfMatch" in getattr(stream, "read_kw", ()),

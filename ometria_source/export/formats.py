@@ -14,13 +14,13 @@ FileFormat = Literal["csv", "tsv", "jsonl", "parquet"]
 Compression = Literal["gzip", "zstd", "zip"]
 
 # What told a format or a compression.
-ToldBy = Literal["name", "first bytes", "file_format"]
-BY_NAME: ToldBy = "name"
-BY_CONTENT: ToldBy = "first bytes"
-BY_SETTING: ToldBy = "file_format"
+DetectedBy = Literal["name", "first bytes", "file_format"]
+BY_NAME: DetectedBy = "name"
+BY_CONTENT: DetectedBy = "first bytes"
+BY_SETTING: DetectedBy = "file_format"
 
 # Compressions, the outermost first, each with what told it.
-Packing = tuple[tuple[Compression, ToldBy], ...]
+Packing = tuple[tuple[Compression, DetectedBy], ...]
 
 # `.json` is read as JSON lines: that is what exporters write under this name. A file that holds one JSON array instead
 # is refused at its first line.
@@ -66,7 +66,7 @@ class FoundFormat:
     """
 
     kind: FileFormat
-    told_by: ToldBy
+    detected_by: DetectedBy
     packing: Packing = ()
 
 

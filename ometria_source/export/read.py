@@ -61,9 +61,9 @@ def read_tables(
     """
     note = found or _ignore
     kind, compression = format_of(path, file_format)
-    told_by = BY_NAME if file_format is None else BY_SETTING
+    detected_by = BY_NAME if file_format is None else BY_SETTING
     if kind == "parquet" and compression is None:
-        note(FoundFormat(kind, told_by))
+        note(FoundFormat(kind, detected_by))
         yield from read_parquet(path, stream)
         return
     stored = stored_pieces(stream)
@@ -97,15 +97,15 @@ def _read(
     if compression is not None:
         packing = (*packing, (compression, BY_NAME if by_name else BY_CONTENT))
     pieces = unpacked(path, chain([head] if head else [], stored), compression)
-    told_by = BY_NAME if file_format is None else BY_SETTING
+    detected_by = BY_NAME if file_format is None else BY_SETTING
     if kind is None:
         first = next(pieces, b"")
-        kind, told_by = format_of_content(first), BY_CONTENT
+        kind, detected_by = format_of_content(first), BY_CONTENT
         if kind is None and first:
             raise UnknownFormatError(path)
         pieces = chain([first], pieces)
     if kind is not None:
-        note(FoundFormat(kind, told_by, packing))
+        note(FoundFormat(kind, detected_by, packing))
     if kind == "parquet":
         yield from read_compressed_parquet(path, pieces)
     elif kind == "jsonl":

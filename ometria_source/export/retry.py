@@ -121,11 +121,11 @@ PROBLEMS_OF_URL: dict[type[BaseException], str] = {
 STATUS_NAMES = ("status_code", "status", "code")
 
 # No answer at all, or half of one: what s3fs takes for that, and connections that do not come about.
-BROKEN_OFF = (*S3_RETRYABLE_ERRORS, botocore.ConnectionError, ConnectionError, TimeoutError)
+CONNECTION_FAULTS = (*S3_RETRYABLE_ERRORS, botocore.ConnectionError, ConnectionError, TimeoutError)
 
 
-class Patience:
-    """Calls a store until it answers or patience ends. For any number of threads.
+class RetryBudget:
+    """Calls a store until it answers or the retry budget is spent. For any number of threads.
 
     Args:
         minutes: How long one call is repeated.
@@ -134,14 +134,14 @@ class Patience:
     def __init__(self, minutes: float) -> None:
         self._is_over = threading.Event()
         self._retrying = Retrying(
-            retry=retry_if_exception(may_pass),
+            retry=retry_if_exception(is_transient),
             stop=stop_after_delay(minutes * 60) | stop_when_event_set(self._is_over),
             sleep=sleep_using_event(self._is_over),
             wait=wait_exponential(multiplier=FIRST_WAIT, max=LONGEST_WAIT) + wait_random(0, FIRST_WAIT),
-            before_sleep=_note_retry,
+            before_sleep=_log_retry,
             reraise=True,
         )
-        _PATIENCES.add(self)
+        _BUDGETS.add(self)
 
     def __call__(self, call: Callable[..., Result], *arguments: Any, path: str | None = None) -> Result:
         """What a call returns.
@@ -153,7 +153,7 @@ class Patience:
             path: Of the file that is asked for, for the error.
 
         Raises:
-            BucketError: The store refuses, or no usable answer arrived while patience lasted.
+            BucketError: The store refuses, or no usable answer arrived within the budget.
             FileNotFoundError: The file is gone.
             FileExpired: The file was replaced after it was opened.
         """
@@ -171,38 +171,38 @@ class Patience:
 
 
 # All there are in this process: files are read in threads, which are left to themselves when a run is interrupted.
-_PATIENCES: weakref.WeakSet[Patience] = weakref.WeakSet()
+_BUDGETS: weakref.WeakSet[RetryBudget] = weakref.WeakSet()
 
 
-def end_all_patience() -> None:
+def cancel_all_retries() -> None:
     """Let every read of this process that waits for a store fail now."""
-    for patience in list(_PATIENCES):
-        patience.end()
+    for retry in list(_BUDGETS):
+        retry.end()
 
 
-class PatientStream(WatchedStream):
-    """A file of a bucket, whose reads are repeated as long as patience lasts.
+class RetryingStream(WatchedStream):
+    """A file of a bucket, whose failed reads are retried.
 
     Args:
         stream: The file, seekable.
-        patience: As for its bucket.
+        retry: As for its bucket.
         path: For errors.
     """
 
-    def __init__(self, stream: BinaryIO, patience: Patience, path: str) -> None:
+    def __init__(self, stream: BinaryIO, retry: RetryBudget, path: str) -> None:
         super().__init__(stream)
-        self._patience = patience
+        self._retry = retry
         self._path = path
 
     def _watch(self, call: Callable[..., Any], *args: int) -> Any:
-        return self._patience(super()._watch, call, *args, path=self._path)
+        return self._retry(super()._watch, call, *args, path=self._path)
 
 
-def may_pass(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:
     """Whether the same call may succeed later: the store is busy, ill, or was not reached."""
     for link in _chain(error):
         status = _status(link)
-        if status == 429 or status >= 500 or isinstance(link, BROKEN_OFF):
+        if status == 429 or status >= 500 or isinstance(link, CONNECTION_FAULTS):
             return True
     return False
 
@@ -234,7 +234,7 @@ def bucket_error(error: BaseException, path: str | None = None) -> BucketError:
         return BucketError(DENIED, path)
     if problems:
         return BucketError(problems[0], path)
-    return BucketError(said, path, may_pass=may_pass(error))
+    return BucketError(said, path, is_transient=is_transient(error))
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -258,7 +258,7 @@ def _status(error: BaseException) -> int:
     return next((status for status in told if isinstance(status, int) and 400 <= status < 600), 0)
 
 
-def _note_retry(attempt: RetryCallState) -> None:
+def _log_retry(attempt: RetryCallState) -> None:
     fault = attempt.outcome.exception() if attempt.outcome else None
     log.info(
         "export: %s; attempt %d in %.1f s", type(fault).__name__, attempt.attempt_number + 1, attempt.upcoming_sleep

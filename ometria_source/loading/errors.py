@@ -178,7 +178,7 @@ def _redact_packages(pipeline: dlt.Pipeline) -> None:
 CAUSES = ("__cause__", "exception", "client_exception", "job_exception", "__context__")
 
 
-def sentence(error: BaseException) -> str:
+def user_message(error: BaseException) -> str:
     """What a user should read about an error.
 
     Args:
@@ -244,7 +244,7 @@ def contract_refusal(error: BaseException) -> SchemaContractError | None:
     return None
 
 
-def pending_sentence(error: BaseException, pipeline_name: str) -> str:
+def pending_message(error: BaseException, pipeline_name: str) -> str:
     """What a user should read about a package that could not be normalised or loaded.
 
     Args:
@@ -256,11 +256,11 @@ def pending_sentence(error: BaseException, pipeline_name: str) -> str:
     what = f"The package with `{table}`" if table else "A package"
     return (
         f"{what} could not be loaded ({type(cause).__name__}) and is still pending: the next run tries it "
-        f"again first. {way_out(pipeline_name)} Run with --verbose to see the cause."
+        f"again first. {recovery_advice(pipeline_name)} Run with --verbose to see the cause."
     )
 
 
-def way_out(pipeline_name: str) -> str:
+def recovery_advice(pipeline_name: str) -> str:
     """How to discard a package that is pending."""
     return (
         "To discard it and the incremental state that came with it, run "

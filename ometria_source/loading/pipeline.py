@@ -49,7 +49,7 @@ def _extracted_packages(pipeline: dlt.Pipeline) -> list[Path]:
     return [folder / name for name in pipeline.list_extracted_load_packages()]
 
 
-def note_extracted(pipeline: dlt.Pipeline) -> None:
+def record_extracted(pipeline: dlt.Pipeline) -> None:
     """Note how many files each extracted package has: `abort-packages`, when killed, can leave one that lacks some."""
     pipeline.set_local_state_val(EXTRACTED, {path.name: _count_jobs(path) for path in _extracted_packages(pipeline)})
 
@@ -88,7 +88,7 @@ def states_around(package: Path) -> tuple[dict[str, Any], str] | None:
         return None
 
 
-def mend_packages(pipeline: dlt.Pipeline) -> None:
+def repair_packages(pipeline: dlt.Pipeline) -> None:
     """Finish the steps in which a process that was killed left the packages.
 
     Args:
@@ -119,7 +119,7 @@ def store_schemas(pipeline: dlt.Pipeline) -> None:
     Without it a new table would lose its key and columns.
 
     Args:
-        pipeline: As for `mend_packages`; its packages are whole.
+        pipeline: As for `repair_packages`; its packages are whole.
     """
     for name in pipeline.list_extracted_load_packages():
         schema = pipeline.get_load_package_info(name).schema
@@ -132,12 +132,12 @@ log = logging.getLogger(__name__)
 
 # Where the local state keeps the place that it belongs to: destination, dataset, current folder (which has DuckDB's
 # file), location. dlt does not store this key at the destination.
-PLACE = "ometria_place"
+TARGET = "ometria_place"
 
 ELSEWHERE = "The local state belongs to another destination, dataset or current folder"
 UNKNOWN = "The local state, made by another program, does not say to which destination it belongs"
 UNREADABLE = "The local state cannot be read"
-UNFOUNDED = "The local state, or a pending package, does not follow from what the destination holds"
+INCONSISTENT = "The local state, or a pending package, does not follow from what the destination holds"
 
 
 @with_config(spec=PipelineConfiguration, sections=("pipelines",), section_arg_name="pipeline_name")
@@ -187,34 +187,34 @@ def open_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pip
     """
     check_dataset(pipeline_name, destination, dataset)
     here = str(Path(dlt.current.run_context().local_dir).absolute())
-    place = [destination, dataset, here]
-    known = _known_place(pipeline_name)
-    if known[: len(place)] != place:
+    target = [destination, dataset, here]
+    known = _known_target(pipeline_name)
+    if known[: len(target)] != target:
         _forget(pipeline_name, ELSEWHERE if known else UNKNOWN)
     pipeline = create_pipeline(pipeline_name, destination, dataset)
     location = str(pipeline.destination_client().config)
-    if known[: len(place)] == place and known != [*place, location]:
+    if known[: len(target)] == target and known != [*target, location]:
         _forget(pipeline_name, ELSEWHERE)
         pipeline = create_pipeline(pipeline_name, destination, dataset)
-    pipeline.set_local_state_val(PLACE, [*place, location])
+    pipeline.set_local_state_val(TARGET, [*target, location])
     return pipeline
 
 
-def drop_unfounded_state(pipeline: dlt.Pipeline) -> None:
+def drop_inconsistent_state(pipeline: dlt.Pipeline) -> None:
     """Drop local state, and packages, that do not go on from the state at the destination.
 
     Args:
         pipeline: As `open_pipeline` gave it.
     """
-    if _is_founded(pipeline):
+    if _is_consistent(pipeline):
         return
-    place = pipeline.get_local_state_val(PLACE)
-    _forget(pipeline.pipeline_name, UNFOUNDED)
+    target = pipeline.get_local_state_val(TARGET)
+    _forget(pipeline.pipeline_name, INCONSISTENT)
     pipeline.drop()
-    pipeline.set_local_state_val(PLACE, place)
+    pipeline.set_local_state_val(TARGET, target)
 
 
-def _known_place(pipeline_name: str) -> list[str]:
+def _known_target(pipeline_name: str) -> list[str]:
     """The place that the local state belongs to; empty where there is no state, or none that says so.
 
     State that cannot be read, as after a power failure, is dropped.
@@ -225,13 +225,13 @@ def _known_place(pipeline_name: str) -> list[str]:
         return []
     try:
         state, *_ = [json.loads(file.read_text(encoding="utf-8")) for file in (path, *folder.glob("schemas/*.json"))]
-        return list(state["_local"].get(PLACE, []))
+        return list(state["_local"].get(TARGET, []))
     except (ValueError, TypeError, LookupError, AttributeError):
         _forget(pipeline_name, UNREADABLE)
         return []
 
 
-def _is_founded(pipeline: dlt.Pipeline) -> bool:
+def _is_consistent(pipeline: dlt.Pipeline) -> bool:
     """Whether the local state, or the first of the packages that are pending, follows from the destination's state."""
     with pipeline.destination_client() as client:
         if not isinstance(client, WithStateSync) or not pipeline.config.restore_from_destination:

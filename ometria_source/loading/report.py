@@ -211,7 +211,7 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int]) -> list[str]:
     ]
 
 
-def check_place(place: str) -> Path:
+def check_report_path(place: str) -> Path:
     """Find out that a report can be written, before anything is read.
 
     Args:
@@ -245,7 +245,7 @@ def write_json(content: dict[str, Any], path: Path) -> None:
 
     Args:
         content: The report.
-        path: Where `check_place` found that it can be written.
+        path: Where `check_report_path` found that it can be written.
     """
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     if not _is_regular(path):

@@ -28,21 +28,21 @@ from ometria_source.loading.errors import (
     contract_refusal,
     is_refused,
     not_offered,
-    pending_sentence,
-    sentence,
+    pending_message,
+    recovery_advice,
+    user_message,
     was_interrupted,
-    way_out,
 )
 from ometria_source.loading.pipeline import (
-    drop_unfounded_state,
-    mend_packages,
-    note_extracted,
+    drop_inconsistent_state,
     pending_packages,
+    record_extracted,
+    repair_packages,
     store_schemas,
 )
 from ometria_source.loading.progress import Display
 from ometria_source.loading.report import RunReport, TableReport, count_rows, newest
-from ometria_source.privacy.consistency import check_names, check_sign, known_columns
+from ometria_source.privacy.consistency import check_rules, check_signature, known_columns
 from ometria_source.source import SECTION, Privacy
 from ometria_source.sync.history import check_history
 from ometria_source.sync.metrics import REQUESTS, ROWS_READ
@@ -84,9 +84,9 @@ def _check_privacy(pipeline: dlt.Pipeline, privacy: Privacy, tables: list[str], 
         if resource in tables:
             # the export's columns are known once they were read
             if table != "email_events":
-                check_names(privacy.of(table), known)
+                check_rules(privacy.of(table), known)
             if not full_refresh:
-                check_sign(privacy.of(table), stored.get(table), state)
+                check_signature(privacy.of(table), stored.get(table), state)
     if "email_events" not in tables:
         privacy.check_everywhere(everywhere)
 
@@ -159,8 +159,8 @@ def _run(
 ) -> None:
     """Load tables, and note in the report what becomes of them."""
     try:
-        mend_packages(pipeline)
-        drop_unfounded_state(pipeline)
+        repair_packages(pipeline)
+        drop_inconsistent_state(pipeline)
         store_schemas(pipeline)
         _finish_pending(pipeline, progress)
         pipeline.sync_destination()
@@ -192,11 +192,11 @@ def _run(
         step = error.step if isinstance(error, PipelineStepFailed) else "beginning"
         log.info("%s failed", step, exc_info=error)
         if contract_refusal(error):
-            report.error = sentence(error) + _abort(pipeline)
+            report.error = user_message(error) + _abort(pipeline)
         elif step in ("normalize", "load"):
-            report.error = pending_sentence(error, pipeline.pipeline_name)
+            report.error = pending_message(error, pipeline.pipeline_name)
         else:
-            report.error = sentence(error)
+            report.error = user_message(error)
 
 
 def _finish_pending(pipeline: dlt.Pipeline, progress: Display) -> None:
@@ -210,7 +210,7 @@ def _finish_pending(pipeline: dlt.Pipeline, progress: Display) -> None:
                 raise
             log.warning("It was refused by the `schema_contract` that it was read under; the same is read again")
         # a newer one may be gone, of which nothing but the state is left
-        drop_unfounded_state(pipeline)
+        drop_inconsistent_state(pipeline)
 
 
 def _abort(pipeline: dlt.Pipeline) -> str:
@@ -223,7 +223,7 @@ def _abort(pipeline: dlt.Pipeline) -> str:
         pipeline.abort_packages()
     except Exception as error:
         log.info("the packages cannot be aborted", exc_info=error)
-        return f" {way_out(pipeline.pipeline_name)}"
+        return f" {recovery_advice(pipeline.pipeline_name)}"
     return ""
 
 
@@ -256,7 +256,7 @@ def _extract(
                 loader_file_format=file_format(pipeline),
                 refresh="drop_resources" if full_refresh else None,
             )
-            note_extracted(pipeline)
+            record_extracted(pipeline)
         except PipelineStepFailed as error:
             _pass_on_interrupt(error)
             if contract_refusal(error):
@@ -269,7 +269,7 @@ def _extract(
             if missing:
                 table.left_out = str(missing)
             else:
-                table.error = sentence(error)
+                table.error = user_message(error)
         finally:
             resource = selected.resources[table.name]
             if resource.write_disposition == "append":

@@ -27,7 +27,7 @@ def begin(policy: TablePrivacy, *nested: TablePrivacy, is_read_first: bool = Fal
         is_read_first: Whether its columns are known only once they were read, so that names are checked later.
 
     Raises:
-        InvalidSettingError: As `check_names` and `check_sign`.
+        InvalidSettingError: As `check_rules` and `check_signature`.
     """
     state = dlt.current.resource_state()
     _begin(policy, state, is_read_first)
@@ -40,13 +40,13 @@ def _begin(policy: TablePrivacy, state: dict[str, Any], is_read_first: bool) -> 
     emptied = _emptied()
     known = known_columns(stored or emptied.get(policy.table), state)
     if not is_read_first:
-        check_names(policy, known)
+        check_rules(policy, known)
     if policy.table not in emptied and dlt.current.resource().write_disposition != "replace":
-        check_sign(policy, stored, state)
-    note_names(policy, state, known)
+        check_signature(policy, stored, state)
+    record_rules(policy, state, known)
 
 
-def note_names(policy: TablePrivacy, state: dict[str, Any], seen: Collection[str]) -> None:
+def record_rules(policy: TablePrivacy, state: dict[str, Any], seen: Collection[str]) -> None:
     """Keep in state by which rules the rows are made.
 
     Args:
@@ -57,7 +57,7 @@ def note_names(policy: TablePrivacy, state: dict[str, Any], seen: Collection[str
     if policy.is_active:
         known = {*policy.documented, *seen, *known_columns(None, state)}
         named = sorted(rule.column for rule in policy.rules if rule.leads_into(known))
-        state[STATE_KEY] = {"sign": policy.sign(), "columns": named}
+        state[STATE_KEY] = {"sign": policy.signature(), "columns": named}
 
 
 def known_columns(stored: TTableSchema | None, state: Mapping[str, Any]) -> set[str]:
@@ -70,7 +70,7 @@ def known_columns(stored: TTableSchema | None, state: Mapping[str, Any]) -> set[
     return {*(stored["columns"] if stored else ()), *state.get(STATE_KEY, {}).get("columns", ())}
 
 
-def check_names(policy: TablePrivacy, known: Collection[str]) -> None:
+def check_rules(policy: TablePrivacy, known: Collection[str]) -> None:
     """Refuse a rule that names no column.
 
     Args:
@@ -93,7 +93,7 @@ def no_such_column(rule: Rule) -> InvalidSettingError:
     )
 
 
-def check_sign(policy: TablePrivacy, stored: TTableSchema | None, state: Mapping[str, Any]) -> None:
+def check_signature(policy: TablePrivacy, stored: TTableSchema | None, state: Mapping[str, Any]) -> None:
     """Refuse to mix rows of two privacy settings in a table.
 
     Args:
@@ -105,7 +105,7 @@ def check_sign(policy: TablePrivacy, stored: TTableSchema | None, state: Mapping
         InvalidSettingError: The rows that are there were made by other rules, or with another salt.
     """
     before = state.get(STATE_KEY, {}).get("sign")
-    now = policy.sign() if policy.is_active else None
+    now = policy.signature() if policy.is_active else None
     is_loaded = stored is not None and has_table_seen_data(stored)
     if before != now and (is_loaded or before is not None):
         raise InvalidSettingError(

@@ -236,7 +236,7 @@ class TablePrivacy:
         columns = {*self.documented, *known}
         return [rule for rule in self.rules if rule.table != ANY_TABLE and not rule.leads_into(columns)]
 
-    def sign(self) -> str:
+    def signature(self) -> str:
         """What tells these rules and this salt from others, and neither of them to anybody: 64 hex digits."""
         rules = sorted({(rule.action, rule.name) for rule in self.rules})
         text = json.dumps([self.table, rules, self.preset and self.preset.name])

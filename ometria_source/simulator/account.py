@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ometria_source.simulator import export, invention, mailings
-from ometria_source.simulator.moments import iso, parse, spaced
 from ometria_source.simulator.people import Profiles
 from ometria_source.simulator.shop import Shop
+from ometria_source.simulator.timestamps import iso, parse, spaced
 
 ListType = Literal["DYNAMIC", "STATIC"]
 

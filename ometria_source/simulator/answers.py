@@ -10,10 +10,10 @@ from typing import TypeVar
 from ometria_source.simulator.account import SimulatedAccount
 from ometria_source.simulator.behaviour import Behaviour
 from ometria_source.simulator.invention import mix
-from ometria_source.simulator.moments import parse
 from ometria_source.simulator.people import encode
 from ometria_source.simulator.shop import make_contact
 from ometria_source.simulator.shop_answers import answers
+from ometria_source.simulator.timestamps import parse
 
 DEFAULT_LIMIT = 10  # documented for profiles
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from ometria_source.simulator.moments import from_epoch, iso
+from ometria_source.simulator.timestamps import from_epoch, iso
 
 DAY = 86_400  # seconds
 HISTORY_DAYS = 60

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ometria_source.simulator.invention import DAY, email, mix, profile_id
-from ometria_source.simulator.moments import from_epoch, iso, spaced
+from ometria_source.simulator.timestamps import from_epoch, iso, spaced
 
 Event = dict[str, "str | None"]
 

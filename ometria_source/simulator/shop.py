@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ometria_source.simulator.invention import mix
-from ometria_source.simulator.moments import iso, spaced
+from ometria_source.simulator.timestamps import iso, spaced
 
 Record = dict[str, Any]
 

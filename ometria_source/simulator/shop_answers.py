@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ometria_source.simulator.behaviour import Behaviour
-from ometria_source.simulator.moments import parse
 from ometria_source.simulator.shop import MOST_PUSH_ERRORS, Record, Shop
+from ometria_source.simulator.timestamps import parse
 
 # What the reference spells with an `@`, a `_` or neither.
 METADATA = ("dt_object_created", "dt_object_updated")

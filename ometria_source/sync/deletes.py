@@ -18,12 +18,16 @@ from typing import Any
 import dlt
 from dlt.common.schema.typing import TDeleteInsertStrategyDict
 
-from ometria_source.constants import DELETES_ROWS, DELETES_SHARE
 from ometria_source.exceptions import MassDeletionError
 from ometria_source.sync.destination import running_strategy
 
 # No id of Ometria's is known to look like this (they are hex groups and numbers; Ometria docs: Profiles and Lists API).
-MARKER = "*"
+COMPLETE_SCAN_MARKER = "*"
+
+# A complete scan may remove this share of a table, or this many rows, without being asked about it. Both are guesses at
+# what ordinary housekeeping removes in a day.
+DELETES_SHARE = 0.1
+DELETES_ROWS = 10
 
 # Ids kept in state for the guard: 8 KB, and the missing share of a large table is then known to about one percent.
 SKETCH_SIZE = 512
@@ -40,11 +44,11 @@ def snapshot_merge(*key: str) -> TDeleteInsertStrategyDict:
     return {
         "disposition": "merge",
         "strategy": "delete-insert",
-        "source_filter": f"{key[-1]} <> '{MARKER}'",
+        "source_filter": f"{key[-1]} <> '{COMPLETE_SCAN_MARKER}'",
         # in brackets as a whole: under `scd2`, dlt joins it to other conditions with AND
         "destination_scope": (
             f"({one} IN (SELECT {one} FROM {{staging_table}}) "  # noqa: S608  all are constants of ours
-            f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE {key[-1]} = '{MARKER}'))"
+            f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE {key[-1]} = '{COMPLETE_SCAN_MARKER}'))"
         ),
     }
 
@@ -61,7 +65,7 @@ def one_text(*key: str) -> str:
 
 def is_id(value: object) -> bool:
     """Whether a value of the API can be a key: it is there, and it is not the marker."""
-    return value not in (None, "", MARKER)
+    return value not in (None, "", COMPLETE_SCAN_MARKER)
 
 
 def is_limited() -> bool:

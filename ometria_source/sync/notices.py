@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable
 from typing import Any
 
-from ometria_source.constants import DELETES_ROWS, DELETES_SHARE
+from ometria_source.sync.deletes import DELETES_ROWS, DELETES_SHARE
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ STATE_KEY = "fields"
 ENOUGH_ROWS = 10
 
 
-def note_complete(table: str, state: dict[str, Any], found: Collection[str]) -> None:
+def report_missing_fields(table: str, state: dict[str, Any], found: Collection[str]) -> None:
     """Report the fields that the last complete scan found and this one did not.
 
     Args:
@@ -89,7 +89,7 @@ def _report(table: str, gone: Collection[str]) -> None:
         log.warning("%s: not in any row of this run: %s (rows of earlier runs had it)", table, ", ".join(sorted(gone)))
 
 
-class Shortfalls:
+class CountNotices:
     """Those of one run of a table.
 
     Args:

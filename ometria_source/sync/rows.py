@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 Row = dict[str, Any]
 
 # Ometria puts it before the names of some fields (Ometria docs: Profiles, Lists and Push API).
-MARK = "@"
+FIELD_PREFIX = "@"
 
 # The same in every object of a collection (Ometria docs: Profiles and Lists API).
 TYPE_FIELD = "@type"
@@ -52,7 +52,7 @@ class RowMapper:
         columns: The documented columns. Those of type timestamp and date are read; the rest is left to dlt.
         renames: Column names by field name, where the two differ.
         derived: Columns that no field fills: a field of that name clashes with them.
-        marks: Characters that are dropped where they stand before a field's name.
+        prefixes: Characters that are dropped where they stand before a field's name.
     """
 
     def __init__(
@@ -61,12 +61,12 @@ class RowMapper:
         columns: TTableSchemaColumns,
         renames: Mapping[str, str],
         derived: Collection[str] = (),
-        marks: str = MARK,
+        prefixes: str = FIELD_PREFIX,
     ) -> None:
         self._table = table
         self._columns = columns
         self._renames = renames
-        self._marks = marks
+        self._prefixes = prefixes
         self._fields: dict[str, str | None] = {name: name for name in columns}
         self._fields.update({column: field for field, column in renames.items()})
         self._fields.update(dict.fromkeys(derived))
@@ -88,7 +88,7 @@ class RowMapper:
         for field, value in record.items():
             if field == TYPE_FIELD:
                 continue
-            name = field.lstrip(self._marks)
+            name = field.lstrip(self._prefixes)
             column = self._renames.get(name, name)
             normal = in_snake_case(column)
             if normal != column or self._fields.get(normal, name) != name:
@@ -108,7 +108,7 @@ class RowMapper:
 
     def _free_column(self, field: str, row: Row) -> str:
         """A column for a field whose name is not in snake case, or is another column's."""
-        normal = in_snake_case(field.lstrip(self._marks))
+        normal = in_snake_case(field.lstrip(self._prefixes))
         column, number = normal, 1
         while column in row or column in self._fields:
             number += 1
@@ -139,13 +139,13 @@ def shown_name(field: str) -> str:
     return EMAIL.sub("…", field)
 
 
-def flat(record: JsonObject, objects: Collection[str], marks: str, within: str = "") -> JsonObject:
+def flat(record: JsonObject, objects: Collection[str], prefixes: str, within: str = "") -> JsonObject:
     """A record with the fields of some objects beside its own.
 
     Args:
         record: As the API gave it.
         objects: The columns that these objects would have: `totals`, `totals__base`.
-        marks: Characters that are dropped where they stand before a field's name.
+        prefixes: Characters that are dropped where they stand before a field's name.
         within: Where the record is itself, with `__` behind it.
 
     Returns:
@@ -155,9 +155,9 @@ def flat(record: JsonObject, objects: Collection[str], marks: str, within: str =
     fields: JsonObject = {}
     parts: JsonObject = {}
     for field, value in record.items():
-        path = f"{within}{field.lstrip(marks)}"
+        path = f"{within}{field.lstrip(prefixes)}"
         if in_snake_case(path) in objects and (value is None or isinstance(value, dict)):
-            parts.update(flat(value or {}, objects, marks, f"{path}__"))
+            parts.update(flat(value or {}, objects, prefixes, f"{path}__"))
         else:
             fields[path if within else field] = value
     return parts | {(f"{name}_2" if name in parts else name): value for name, value in fields.items()}
@@ -253,12 +253,12 @@ class Variants:
         if not isinstance(value, int | float):
             return None
         known = self._types.setdefault(column, "bigint") if isinstance(value, int) else self._types.get(column)
-        is_bent = (
+        is_coerced = (
             known == "date"
             or (known == "bool" and value not in (0, 1))
             or (known == "bigint" and not _fits_bigint(value))
         )
-        if not is_bent:
+        if not is_coerced:
             return None
         return "bigint" if isinstance(value, int) else "double"
 

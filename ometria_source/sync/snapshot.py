@@ -42,15 +42,23 @@ from ometria_source.exceptions import InvalidSettingError, UnexpectedAnswerError
 from ometria_source.privacy.apply import RowPrivacy
 from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
-from ometria_source.sync.deletes import MARKER, IdSketch, guard_deletions, is_id, is_limited, is_merged, snapshot_merge
+from ometria_source.sync.deletes import (
+    COMPLETE_SCAN_MARKER,
+    IdSketch,
+    guard_deletions,
+    is_id,
+    is_limited,
+    is_merged,
+    snapshot_merge,
+)
 from ometria_source.sync.destination import KEEPING, strategy_at
 from ometria_source.sync.history import HISTORY, ROW_VERSION, check_history, keeps_history
 from ometria_source.sync.metrics import ROWS_EXPECTED, ROWS_READ, counting
-from ometria_source.sync.notices import note_complete
+from ometria_source.sync.notices import report_missing_fields
 from ometria_source.sync.rows import Row, RowMapper, Variants, flat
-from ometria_source.sync.soft_deletes import DELETED_AT, DELETED_AT_COLUMN, DELETED_HINT, KeptRows
-from ometria_source.sync.spec import MARKS, RecordTable
-from ometria_source.sync.steps import Key, OwnRows, SingleKeys, Step, Versions, beside
+from ometria_source.sync.soft_deletes import DELETED_AT, DELETED_AT_COLUMN, DELETED_HINT, KeepDeletedRows
+from ometria_source.sync.spec import FIELD_PREFIXES, RecordTable
+from ometria_source.sync.steps import AddRowVersions, DeduplicateKeys, Key, RevealHiddenRows, Step, hide_from_steps
 
 # A field of these names gets a suffix, also where the columns are not there: they may be switched on later.
 KEPT_COLUMNS = (ROW_VERSION, DELETED_AT)
@@ -62,7 +70,7 @@ MARKER_HINTS = ("source_filter", "destination_scope")
 IN_ORDER = (MapItem, FilterItem, ValidateItem, MetricsItem)
 
 
-def follow_vanishing(
+def add_final_step(
     resource: DltResource,
     key: Key,
     columns: TTableSchemaColumns,
@@ -85,7 +93,7 @@ def follow_vanishing(
         The resource.
     """
     markers: Any = resource.write_disposition
-    resource.add_step(_LastStep(key, columns, unordered, markers, soft_deletes))
+    resource.add_step(_FinalStep(key, columns, unordered, markers, soft_deletes))
     if with_history:
         resource.apply_hints(write_disposition=_merge({"strategy": HISTORY}, markers))
     elif soft_deletes:
@@ -106,7 +114,7 @@ def _merge(given: Any, markers: dict[str, Any]) -> Any:
     return {**markers, **given, **{hint: markers[hint] for hint in MARKER_HINTS}, **version}
 
 
-class _LastStep(OwnRows):
+class _FinalStep(RevealHiddenRows):
     """Gives its place to the step that a run needs, if it needs more."""
 
     def __init__(
@@ -146,14 +154,14 @@ class _LastStep(OwnRows):
         strategy = strategy_at(resource, capabilities, schema.tables.get(str(resource.table_name)))
         if strategy is None:
             return self
-        step: SingleKeys
+        step: DeduplicateKeys
         if strategy == HISTORY:
-            step = Versions(self._key, self._columns, self._unordered)
+            step = AddRowVersions(self._key, self._columns, self._unordered)
         elif self._soft_deletes:
             self._check_order(resource.name, cast("Pipe", pipe))
-            step = KeptRows(self._key, str(resource.table_name))
+            step = KeepDeletedRows(self._key, str(resource.table_name))
         elif strategy == "cdc":
-            step = SingleKeys(self._key)
+            step = DeduplicateKeys(self._key)
         else:
             return self
         pipe.replace_gen(step.ended(pipe.gen))
@@ -211,7 +219,7 @@ def mirror(
         client = account.client(table.name)
         state = dlt.current.resource_state()
         limited = is_limited()
-        rows = RecordRows(table, policies, tells_childless=merged and limited)
+        rows = RecordRows(table, policies, marks_childless=merged and limited)
         with counting(client) as metrics:
             if "ids" in state:
                 metrics[ROWS_EXPECTED] = IdSketch.from_state(state["ids"]).rows
@@ -220,7 +228,7 @@ def mirror(
                     rows.add(record)
                 metrics[ROWS_READ] += len(page)
                 yield from rows.take()
-            rows.warn_of_taken_keys()
+            rows.warn_about_repeated_keys()
             if limited:
                 return
             if merged:
@@ -230,7 +238,7 @@ def mirror(
                 yield from rows.markers()
 
     resource: DltResource = dlt.resource(records, name=table.name, selected=False)
-    resource.add_step(OwnRows())
+    resource.add_step(RevealHiddenRows())
     # the children first: what a resource has by then, they would inherit
     for child in list(table.family())[1:]:
         resource.apply_hints(
@@ -255,11 +263,11 @@ def _nested_merge(parent_id: str) -> TDeleteInsertStrategyDict:
     return {
         "disposition": "merge",
         "strategy": "delete-insert",
-        "source_filter": f"{parent_id} NOT LIKE '{MARKER}%'",
+        "source_filter": f"{parent_id} NOT LIKE '{COMPLETE_SCAN_MARKER}%'",
         "destination_scope": (
             f"({parent_id} IN (SELECT {parent_id} FROM {{staging_table}}) "  # noqa: S608  constants of ours
-            f"OR '{MARKER}' || {parent_id} IN (SELECT {parent_id} FROM {{staging_table}}) "
-            f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE {parent_id} = '{MARKER}'))"
+            f"OR '{COMPLETE_SCAN_MARKER}' || {parent_id} IN (SELECT {parent_id} FROM {{staging_table}}) "
+            f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE {parent_id} = '{COMPLETE_SCAN_MARKER}'))"
         ),
     }
 
@@ -279,13 +287,13 @@ class RecordRows:
         table: RecordTable,
         policies: Mapping[str, TablePrivacy],
         *,
-        tells_childless: bool,
+        marks_childless: bool,
         parent_key: tuple[str, ...] = (),
     ) -> None:
         self._table = table
-        self._tells_childless = tells_childless
+        self._marks_childless = marks_childless
         derived = (*parent_key, table.number) if table.number else parent_key
-        self._mapper = RowMapper(table.name, table.columns, table.renames, derived=derived, marks=MARKS)
+        self._mapper = RowMapper(table.name, table.columns, table.renames, derived=derived, prefixes=FIELD_PREFIXES)
         self._protect = RowPrivacy(policies[table.name]).row
         self._is_nested = bool(parent_key)
         self._variants = Variants(table.name if self._is_nested else None)
@@ -293,13 +301,13 @@ class RecordRows:
             name.rsplit("__", depth)[0] for name in table.columns for depth in range(1, name.count("__") + 1)
         )
         self._children = {
-            child.nested_in: RecordRows(child, policies, tells_childless=tells_childless, parent_key=table.key)
+            child.nested_in: RecordRows(child, policies, marks_childless=marks_childless, parent_key=table.key)
             for child in table.children
         }
         self._rows: list[Row] = []
         self._fields: set[str] = set()
         self._found = IdSketch()
-        self._taken_keys = 0
+        self._repeated_keys = 0
 
     def add(self, record: JsonObject) -> None:
         """Take in a record of a table of its own.
@@ -311,7 +319,7 @@ class RecordRows:
             UnexpectedAnswerError: It has no usable key.
         """
         key = self._add(record, {})
-        if not all(is_id(value) and not value.startswith(MARKER) for value in key.values()):
+        if not all(is_id(value) and not value.startswith(COMPLETE_SCAN_MARKER) for value in key.values()):
             names = ", ".join(f"`{name}`" for name in self._table.key)
             raise UnexpectedAnswerError(f"`{self._table.name}`", f"a record without a usable {names}")
 
@@ -321,10 +329,10 @@ class RecordRows:
             record = self._table.prepare(record)
         nested = {name: record[name] for name in self._children.keys() & record.keys() if _is_nested(record[name])}
         rest = {name: value for name, value in record.items() if name not in nested}
-        row = {**self._mapper.row(flat(rest, self._objects, MARKS)), **parent}
+        row = {**self._mapper.row(flat(rest, self._objects, FIELD_PREFIXES)), **parent}
         key = {name: self._key_value(name, row.get(name)) for name in self._table.key}
         if taken is not None:
-            key = self._free_key(key, row, taken)
+            key = self._unique_key(key, row, taken)
         protected = self._protect({**row, **key})
         self._found.add("\n".join(str(protected[name]) for name in self._table.key))
         self._fields.update(protected)
@@ -346,10 +354,10 @@ class RecordRows:
                 self._add(record, {**parent, self._table.number: number})
             else:
                 self._add(record, parent, taken)
-        if not records and self._tells_childless:
+        if not records and self._marks_childless:
             first = self._table.key[0]
             protected = self._protect({first: parent[first]})
-            self._rows.append({**self._marker(), first: f"{MARKER}{protected[first]}"})
+            self._rows.append({**self._marker(), first: f"{COMPLETE_SCAN_MARKER}{protected[first]}"})
             for child in self._children.values():
                 child.add_nested([], parent)
 
@@ -358,13 +366,13 @@ class RecordRows:
         rows, self._rows = self._rows, []
         if rows:
             item = self._variants.split(rows)
-            yield beside(item) if self._is_nested else item
+            yield hide_from_steps(item) if self._is_nested else item
         for child in self._children.values():
             yield from child.take()
 
     def markers(self) -> Iterator[TDataItems]:
         """The rows that say that everything was read."""
-        yield beside(self._variants.split([self._marker()]))
+        yield hide_from_steps(self._variants.split([self._marker()]))
         for child in self._children.values():
             yield from child.markers()
 
@@ -385,34 +393,34 @@ class RecordRows:
 
     def note(self, state: dict[str, Any]) -> None:
         """Keep what a complete scan found, and report the fields that are gone."""
-        note_complete(self._table.name, state, self._fields)
+        report_missing_fields(self._table.name, state, self._fields)
         state["ids"] = self._found.to_state()
         for child in self._children.values():
             child.note(state.setdefault(child._table.name, {}))
 
-    def warn_of_taken_keys(self) -> None:
+    def warn_about_repeated_keys(self) -> None:
         """Tell of rows whose key another one of the same parent has."""
-        if self._taken_keys:
+        if self._repeated_keys:
             log.warning(
                 "%s: %d rows have the key of another one of the same parent; a number was added to their `%s`",
                 self._table.name,
-                self._taken_keys,
+                self._repeated_keys,
                 self._table.key[-1],
             )
         for child in self._children.values():
-            child.warn_of_taken_keys()
+            child.warn_about_repeated_keys()
 
     def _marker(self) -> Row:
-        return {name: 0 if self._is_number(name) else MARKER for name in self._table.key}
+        return {name: 0 if self._is_number(name) else COMPLETE_SCAN_MARKER for name in self._table.key}
 
-    def _free_key(self, key: Row, row: Row, taken: dict[str, Row]) -> Row:
+    def _unique_key(self, key: Row, row: Row, taken: dict[str, Row]) -> Row:
         """A key that no other row of this parent has, unless both are equal: no document says that they differ."""
         last = self._table.key[-1]
         free, number = key, 1
         while taken.setdefault(json.dumps(list(free.values())), row) != row:
             number += 1
             free = {**key, last: f"{key[last]} ({number})".strip()}
-        self._taken_keys += number > 1
+        self._repeated_keys += number > 1
         return free
 
     def _key_value(self, name: str, value: Any) -> Any:

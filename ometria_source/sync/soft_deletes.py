@@ -22,9 +22,9 @@ from dlt.common.schema import Schema
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from ometria_source.sync.deletes import MARKER
+from ometria_source.sync.deletes import COMPLETE_SCAN_MARKER
 from ometria_source.sync.rows import Row
-from ometria_source.sync.steps import Key, SingleKeys, as_text
+from ometria_source.sync.steps import DeduplicateKeys, Key, as_text
 
 # Columns that dlt fills by itself.
 DLT_COLUMNS = "_dlt_"
@@ -33,7 +33,7 @@ DLT_COLUMNS = "_dlt_"
 ROWS_AT_A_TIME = 5_000
 
 
-class LoadedTable:
+class DestinationTable:
     """What the destination holds of a table.
 
     Args:
@@ -79,13 +79,13 @@ class LoadedTable:
 
 
 @contextmanager
-def loaded_table(name: str, schema: Schema, unless: str) -> Iterator[LoadedTable | None]:
+def destination_table(name: str, schema: Schema, unless: str) -> Iterator[DestinationTable | None]:
     """A table of the running pipeline's destination.
 
     Args:
         name: Of the table.
         schema: The pipeline's.
-        unless: As for `LoadedTable`.
+        unless: As for `DestinationTable`.
 
     Yields:
         None where the destination has no such table.
@@ -97,7 +97,11 @@ def loaded_table(name: str, schema: Schema, unless: str) -> Iterator[LoadedTable
         return
     with pipeline.destination_client(schema.name) as client:
         columns = _columns_there(client, name, schema)
-        yield LoadedTable(client, name, columns, unless) if isinstance(client, SqlJobClientBase) and columns else None
+        yield (
+            DestinationTable(client, name, columns, unless)
+            if isinstance(client, SqlJobClientBase) and columns
+            else None
+        )
 
 
 def _columns_there(client: JobClientBase, name: str, schema: Schema) -> TTableSchemaColumns:
@@ -137,7 +141,7 @@ DELETED_AT_COLUMN: Any = {
 KEYS_AT_A_TIME = 500
 
 
-class KeptRows(SingleKeys):
+class KeepDeletedRows(DeduplicateKeys):
     """Passes rows but no markers; at the end, adds the rows that have vanished.
 
     Args:
@@ -163,13 +167,13 @@ class KeptRows(SingleKeys):
         single = self._single(rows)
         for row in single:
             self._note(self._key_of(row))
-        return [row for row in single if MARKER not in self._key_of(row)]
+        return [row for row in single if COMPLETE_SCAN_MARKER not in self._key_of(row)]
 
     def _note(self, key: Key) -> None:
         """Take note of what a marker says was read whole."""
-        if MARKER not in key:
+        if COMPLETE_SCAN_MARKER not in key:
             return
-        named = [(column, value) for column, value in zip(self._key, key, strict=True) if value != MARKER]
+        named = [(column, value) for column, value in zip(self._key, key, strict=True) if value != COMPLETE_SCAN_MARKER]
         self._is_complete = self._is_complete or not named
         for column, value in named:
             self._parts[column].write(json.dumps(value) + "\n")
@@ -183,7 +187,7 @@ class KeptRows(SingleKeys):
             self.close()
 
     def _vanished(self) -> Iterator[list[Row]]:
-        with loaded_table(self._table, dlt.current.source_schema(), unless=DELETED_AT) as table:
+        with destination_table(self._table, dlt.current.source_schema(), unless=DELETED_AT) as table:
             if table is None:
                 return
             if self._is_complete:
@@ -192,7 +196,7 @@ class KeptRows(SingleKeys):
                 for column, values in self._parts.items():
                     yield from self._unseen(table, column, _lines(values))
 
-    def _values_there(self, table: LoadedTable) -> Iterator[str]:
+    def _values_there(self, table: DestinationTable) -> Iterator[str]:
         """The values of the key's first column that may have vanished; put aside, as one query has to end first."""
         with tempfile.TemporaryFile("w+", encoding="utf-8") as notes:
             for value in table.values(self._key[0]):
@@ -200,7 +204,7 @@ class KeptRows(SingleKeys):
                     notes.write(json.dumps(value) + "\n")
             yield from _lines(notes)
 
-    def _unseen(self, table: LoadedTable, column: str, values: Iterator[str]) -> Iterator[list[Row]]:
+    def _unseen(self, table: DestinationTable, column: str, values: Iterator[str]) -> Iterator[list[Row]]:
         # one list at a time, which may have a million members
         most = 1 if column != self._key[-1] else KEYS_AT_A_TIME
         while some := list(islice(values, most)):

@@ -10,7 +10,7 @@ from dlt.common.schema.typing import TTableReferenceParam, TTableSchemaColumns
 from ometria_source.api.client import JsonObject
 
 # What Ometria puts before the names of some fields (seen in public clients, and in Fivetran's schema).
-MARKS = "@_"
+FIELD_PREFIXES = "@_"
 
 
 @dataclass(frozen=True)

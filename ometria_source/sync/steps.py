@@ -22,15 +22,15 @@ Key = tuple[str, ...]
 Step = ItemTransform[TDataItems, dict[str, Any]]
 
 
-class End(list[Row]):
+class EndOfRows(list[Row]):
     """What follows the last rows of a table; being an empty list, it passes a user's steps unchanged."""
 
 
-class Beside(list[Row]):
+class HiddenRows(list[Row]):
     """Rows that are none of the table's: markers, and what is nested. Being an empty list, they pass a user's steps.
 
     Args:
-        rows: What `Beside` stands for.
+        rows: What `HiddenRows` stands for.
     """
 
     def __init__(self, rows: list[Row]) -> None:
@@ -38,16 +38,18 @@ class Beside(list[Row]):
         self.rows = rows
 
 
-def beside(item: TDataItems) -> TDataItems:
+def hide_from_steps(item: TDataItems) -> TDataItems:
     """An item that no step of a user's shall see.
 
     Args:
         item: Rows, with or without the hints that dlt takes with them.
     """
-    return DataItemWithMeta(item.meta, Beside(item.data)) if isinstance(item, DataItemWithMeta) else Beside(item)
+    return (
+        DataItemWithMeta(item.meta, HiddenRows(item.data)) if isinstance(item, DataItemWithMeta) else HiddenRows(item)
+    )
 
 
-class OwnRows(Step):
+class RevealHiddenRows(Step):
     """In a run, gives dlt what passed the steps of users unseen; elsewhere, only the table's own rows pass."""
 
     # behind the steps and validators of users, before dlt's cursors and limits
@@ -59,17 +61,17 @@ class OwnRows(Step):
 
     def bind(self, pipe: SupportsPipe) -> Step:  # noqa: ARG002  dlt passes it
         """The step, where it begins to work."""
-        self._is_run = is_run()
+        self._is_run = is_pipeline_run()
         return self
 
     def __call__(self, item: TDataItems, meta: Any = None) -> TDataItems | None:  # noqa: ARG002  dlt passes it
         """What shall be staged of an item."""
-        if isinstance(item, Beside):
+        if isinstance(item, HiddenRows):
             return item.rows if self._is_run else None
         return item
 
 
-def is_run() -> bool:
+def is_pipeline_run() -> bool:
     """Whether a pipeline runs, rather than a notebook iterating over a resource."""
     try:
         dlt.current.load_package_state()
@@ -78,7 +80,7 @@ def is_run() -> bool:
     return True
 
 
-class SingleKeys(Step):
+class DeduplicateKeys(Step):
     """No key, and no marker, comes twice; `cdc` and `scd2` do not look for it.
 
     Args:
@@ -98,7 +100,7 @@ class SingleKeys(Step):
             # not when a limit closes the resource: items may still be on their way
             self.close()
             raise
-        yield End()
+        yield EndOfRows()
 
     def close(self) -> None:
         """Let go of the keys that were seen."""
@@ -106,9 +108,9 @@ class SingleKeys(Step):
 
     def __call__(self, item: TDataItems, meta: Any = None) -> TDataItems | None:  # noqa: ARG002  dlt passes it
         """What shall be staged of an item."""
-        if isinstance(item, End):
+        if isinstance(item, EndOfRows):
             return self._at_end()
-        if isinstance(item, Beside):
+        if isinstance(item, HiddenRows):
             item = item.rows
         # an empty list may say something to dlt
         return self._staged(item) if isinstance(item, list) and item else item
@@ -129,7 +131,7 @@ class SingleKeys(Step):
         return tuple(str(row[column]) for column in self._key)
 
 
-class Versions(SingleKeys):
+class AddRowVersions(DeduplicateKeys):
     """Each row bears its version.
 
     Args:

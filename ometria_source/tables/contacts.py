@@ -18,7 +18,7 @@ from ometria_source.api.client import Account, JsonObject, OmetriaClient
 from ometria_source.api.offset_scan import scan
 from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
 from ometria_source.privacy.rules import TablePrivacy
-from ometria_source.sync.notices import Shortfalls
+from ometria_source.sync.notices import CountNotices
 from ometria_source.sync.snapshot import mirror
 from ometria_source.sync.spec import RecordTable
 from ometria_source.tables.collections import PATH, collection_name, collection_pages
@@ -108,7 +108,7 @@ def contacts_resource(account: Account, allow_deletes: bool, privacy: Callable[[
 
 def _pages(client: OmetriaClient) -> Iterator[list[JsonObject]]:
     gone: list[str] = []
-    short = Shortfalls("contacts", "collections")
+    short = CountNotices("contacts", "collections")
     for name, count in _collections(client).items():
         read = 0
         try:

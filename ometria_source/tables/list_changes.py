@@ -23,7 +23,7 @@ from dlt.extract import DltResource
 
 from ometria_source.api.client import Account, JsonObject, OmetriaClient
 from ometria_source.api.offset_scan import scan
-from ometria_source.api.prefetch import Spool, in_order, most_ahead
+from ometria_source.api.prefetch import Spool, map_in_order, max_prefetch
 from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
 from ometria_source.privacy.apply import RowPrivacy
 from ometria_source.privacy.consistency import begin
@@ -32,7 +32,7 @@ from ometria_source.sync.deletes import is_limited
 from ometria_source.sync.destination import running_strategy
 from ometria_source.sync.metrics import ROWS_READ, counting
 from ometria_source.sync.rows import Row, RowMapper, Variants, shown_name
-from ometria_source.sync.spec import MARKS
+from ometria_source.sync.spec import FIELD_PREFIXES
 from ometria_source.tables.lists import list_pages
 from ometria_source.tables.member_lists import profile_id
 
@@ -173,8 +173,8 @@ class _Lists:
     def changes(self) -> Iterator[tuple[str, Spool]]:
         """The changes of each list, several lists at a time."""
         ids = [str(item["id"]) for page in list_pages(self._client) for item in page]
-        most = most_ahead(self._client.requests_per_second)
-        for list_id, changes in zip(ids, in_order(ids, self._read, most), strict=True):
+        most = max_prefetch(self._client.requests_per_second)
+        for list_id, changes in zip(ids, map_in_order(ids, self._read, most), strict=True):
             if changes is None:
                 self.skipped.append(list_id)
             else:
@@ -198,7 +198,7 @@ class _Rows:
 
     def __init__(self, privacy: TablePrivacy) -> None:
         derived = ("list_change_id", "list_id", "_cursor")
-        self._mapper = RowMapper("list_changes", COLUMNS, {}, derived=derived, marks=MARKS)
+        self._mapper = RowMapper("list_changes", COLUMNS, {}, derived=derived, prefixes=FIELD_PREFIXES)
         self._privacy = RowPrivacy(privacy)
         self.variants = Variants()
 

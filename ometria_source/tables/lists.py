@@ -15,12 +15,20 @@ from ometria_source.exceptions import UnexpectedAnswerError
 from ometria_source.privacy.apply import RowPrivacy
 from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
-from ometria_source.sync.deletes import MARKER, IdSketch, guard_deletions, is_id, is_limited, is_merged, snapshot_merge
+from ometria_source.sync.deletes import (
+    COMPLETE_SCAN_MARKER,
+    IdSketch,
+    guard_deletions,
+    is_id,
+    is_limited,
+    is_merged,
+    snapshot_merge,
+)
 from ometria_source.sync.metrics import ROWS_READ, counting
-from ometria_source.sync.notices import note_complete
+from ometria_source.sync.notices import report_missing_fields
 from ometria_source.sync.rows import RowMapper, Variants
 from ometria_source.sync.snapshot import KEPT_COLUMNS
-from ometria_source.sync.steps import Beside
+from ometria_source.sync.steps import HiddenRows
 
 PATH = "/lists"
 
@@ -115,9 +123,9 @@ def lists_resource(account: Account, allow_deletes: bool, privacy: TablePrivacy)
                 return
             if merged and "ids" in state:
                 guard_deletions("lists", IdSketch.from_state(state["ids"]), found, allow_deletes)
-            note_complete("lists", state, fields)
+            report_missing_fields("lists", state, fields)
             state["ids"] = found.to_state()
             if merged:
-                yield Beside([{"list_id": MARKER}])
+                yield HiddenRows([{"list_id": COMPLETE_SCAN_MARKER}])
 
     return lists

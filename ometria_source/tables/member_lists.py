@@ -25,17 +25,17 @@ from dlt.extract import DltResource
 
 from ometria_source.api.client import Account, JsonObject, OmetriaClient
 from ometria_source.api.offset_scan import scan
-from ometria_source.api.prefetch import Spool, in_order, most_ahead
+from ometria_source.api.prefetch import Spool, map_in_order, max_prefetch
 from ometria_source.constants import PAGE_LIMIT
 from ometria_source.exceptions import AccessDeniedError, NotFoundError, UnexpectedAnswerError
 from ometria_source.privacy.apply import RowPrivacy
 from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
-from ometria_source.sync.deletes import MARKER, IdSketch, guard_deletions, is_limited, is_merged, one_text
+from ometria_source.sync.deletes import COMPLETE_SCAN_MARKER, IdSketch, guard_deletions, is_limited, is_merged, one_text
 from ometria_source.sync.metrics import LISTS_READ, LISTS_TO_READ, ROWS_READ, counting
-from ometria_source.sync.notices import Shortfalls
+from ometria_source.sync.notices import CountNotices
 from ometria_source.sync.state import Watermark
-from ometria_source.sync.steps import Beside, is_run
+from ometria_source.sync.steps import HiddenRows, is_pipeline_run
 from ometria_source.tables.lists import list_pages
 from ometria_source.tables.profiles import PATH as PROFILES_PATH
 from ometria_source.tables.profiles import Memberships, SharedProfileScan, list_ids, profile_pages
@@ -151,12 +151,13 @@ _PAIR = one_text("list_id", "profile_id")
 MERGE: TDeleteInsertStrategyDict = {
     "disposition": "merge",
     "strategy": "delete-insert",
-    "source_filter": f"list_id <> '{MARKER}' AND profile_id <> '{MARKER}'",
+    "source_filter": f"list_id <> '{COMPLETE_SCAN_MARKER}' AND profile_id <> '{COMPLETE_SCAN_MARKER}'",
     "destination_scope": (
         f"({_PAIR} IN (SELECT {_PAIR} FROM {{staging_table}}) "  # noqa: S608
-        f"OR list_id IN (SELECT list_id FROM {{staging_table}} WHERE profile_id = '{MARKER}') "
-        f"OR profile_id IN (SELECT profile_id FROM {{staging_table}} WHERE list_id = '{MARKER}') "
-        f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE list_id = '{MARKER}' AND profile_id = '{MARKER}'))"
+        f"OR list_id IN (SELECT list_id FROM {{staging_table}} WHERE profile_id = '{COMPLETE_SCAN_MARKER}') "
+        f"OR profile_id IN (SELECT profile_id FROM {{staging_table}} WHERE list_id = '{COMPLETE_SCAN_MARKER}') "
+        f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE list_id = '{COMPLETE_SCAN_MARKER}' "
+        f"AND profile_id = '{COMPLETE_SCAN_MARKER}'))"
     ),
 }
 
@@ -212,7 +213,7 @@ def member_lists_resource(
         merged = is_merged()
         client = account.client("member_lists")
         # outside of a run all is read, and nothing is noted
-        state = dlt.current.resource_state() if is_run() else {}
+        state = dlt.current.resource_state() if is_pipeline_run() else {}
         watermark = Watermark(state, full_scan_days)
         reading = _Reading(
             client, state, watermark, shared_scan, is_limited(), merged, allow_deletes, person_of(privacy)
@@ -220,7 +221,7 @@ def member_lists_resource(
         with counting(client) as metrics:
             for rows in reading.rows(source):
                 if rows is not None:
-                    metrics[ROWS_READ] += sum(MARKER not in row.values() for row in rows)
+                    metrics[ROWS_READ] += sum(COMPLETE_SCAN_MARKER not in row.values() for row in rows)
                 yield rows
 
     return member_lists
@@ -280,7 +281,7 @@ class _Reading:
             self.watermark.is_complete_scan_due or profiles_are_complete or self.state.get("read_from") != "lists"
         )
         before: dict[str, str] = {} if complete else self.state["lists"]
-        after = {_id(item): _content_sign(item) or "" for item in lists}
+        after = {_id(item): _content_version(item) or "" for item in lists}
         if path is not None:
             changed = [item for item in lists if not after[_id(item)] or before.get(_id(item)) != after[_id(item)]]
             yield from self._members(changed, path)
@@ -292,21 +293,21 @@ class _Reading:
         # one that seemed to be gone is looked at again by the next run, if it is still there
         after.update(dict.fromkeys(self.gone, ""))
         if self.merged:
-            yield Beside([_pair(gone, MARKER) for gone in before.keys() - after.keys()])
+            yield HiddenRows([_pair(gone, COMPLETE_SCAN_MARKER) for gone in before.keys() - after.keys()])
         _advise(self.client)
         self.state.update(read_from="lists", path=path, lists=after)
         self.state.pop("ids", None)
         self.watermark.advance(self.watermark.started, complete)
         if self.merged and complete:
-            yield Beside([_pair(MARKER, MARKER)])
+            yield HiddenRows([_pair(COMPLETE_SCAN_MARKER, COMPLETE_SCAN_MARKER)])
 
     def _members(self, lists: list[JsonObject], path: str) -> Iterator[list[Pair]]:
         """Members and marker of each list; of one that is gone the marker alone."""
-        most = most_ahead(self.client.requests_per_second)
+        most = max_prefetch(self.client.requests_per_second)
         metrics = dlt.current.resource_metrics()
         metrics.update({LISTS_TO_READ: len(lists), LISTS_READ: 0})
-        short = Shortfalls("member_lists", "lists")
-        for item, pages in zip(lists, in_order(lists, lambda item: self._one_list(item, path), most), strict=True):
+        short = CountNotices("member_lists", "lists")
+        for item, pages in zip(lists, map_in_order(lists, lambda item: self._one_list(item, path), most), strict=True):
             if pages is None:
                 log.warning("member_lists: a list was deleted while it was read; its members are removed")
                 self.gone.append(_id(item))
@@ -318,7 +319,7 @@ class _Reading:
                 short.note(read, size_of(item))
             metrics[LISTS_READ] += 1
             if self.merged and not self.limited:
-                yield Beside([_pair(_id(item), MARKER)])
+                yield HiddenRows([_pair(_id(item), COMPLETE_SCAN_MARKER)])
         short.warn()
 
     def _one_list(self, item: JsonObject, path: str) -> Spool | None:
@@ -354,7 +355,7 @@ class _Reading:
         self.state.pop("lists", None)
         self.watermark.advance(started, complete=since is None)
         if self.merged and since is None:
-            yield Beside([_pair(MARKER, MARKER)])
+            yield HiddenRows([_pair(COMPLETE_SCAN_MARKER, COMPLETE_SCAN_MARKER)])
 
     def _own_scan(self, since: datetime | None) -> Iterator[tuple[str, list[str] | None]]:
         for page in profile_pages(self.client, since):
@@ -373,12 +374,12 @@ class _Reading:
             found.add(profile_id)
             rows.extend(_pair(list_id, profile_id) for list_id in ids or ())
             if self.merged and not complete and not self.limited:
-                markers.append(_pair(MARKER, profile_id))
+                markers.append(_pair(COMPLETE_SCAN_MARKER, profile_id))
             members += len(ids or ())
             if len(rows) >= ROWS_AT_A_TIME or len(markers) >= ROWS_AT_A_TIME:
-                yield from (rows, Beside(markers))
+                yield from (rows, HiddenRows(markers))
                 rows, markers = [], []
-        yield from (rows, Beside(markers))
+        yield from (rows, HiddenRows(markers))
         if complete and profiles and not (members if self.has_members else carrying_lists):
             what = "with empty `lists` in each profile" if carrying_lists else "without `lists` in any profile"
             raise UnexpectedAnswerError(PROFILES_PATH, f"{what}, and no known path gives a list's members")
@@ -392,7 +393,7 @@ def _pair(list_id: str, profile_id: str) -> Pair:
     return {"list_id": list_id, "profile_id": profile_id}
 
 
-def _content_sign(item: JsonObject) -> str | None:
+def _content_version(item: JsonObject) -> str | None:
     """What changes when Ometria works out a list's members again; None for static lists, where nothing would."""
     refreshed = item.get("timestamp_last_refreshed")
     if str(item.get("type")).upper() != "DYNAMIC" or not refreshed:

@@ -27,13 +27,21 @@ from ometria_source.exceptions import InvalidSettingError, UnexpectedAnswerError
 from ometria_source.privacy.apply import RowPrivacy
 from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
-from ometria_source.sync.deletes import MARKER, IdSketch, guard_deletions, is_id, is_limited, is_merged, snapshot_merge
+from ometria_source.sync.deletes import (
+    COMPLETE_SCAN_MARKER,
+    IdSketch,
+    guard_deletions,
+    is_id,
+    is_limited,
+    is_merged,
+    snapshot_merge,
+)
 from ometria_source.sync.metrics import ROWS_EXPECTED, ROWS_READ, counting
-from ometria_source.sync.notices import note_complete
+from ometria_source.sync.notices import report_missing_fields
 from ometria_source.sync.rows import Row, RowMapper, Variants, in_snake_case, read_instant
 from ometria_source.sync.snapshot import KEPT_COLUMNS
 from ometria_source.sync.state import Watermark
-from ometria_source.sync.steps import Beside, is_run
+from ometria_source.sync.steps import HiddenRows, is_pipeline_run
 
 PATH = "/profiles"
 
@@ -247,7 +255,7 @@ def profiles_resource(
         begin(privacy)
         client = account.client("profiles")
         # outside of a run all is read, and nothing is noted
-        state = dlt.current.resource_state() if is_run() else {}
+        state = dlt.current.resource_state() if is_pipeline_run() else {}
         watermark = Watermark(state, full_scan_days)
         since = None if watermark.is_complete_scan_due else watermark.last_scan
         mapper, variants = ProfileMapper(spread), Variants()
@@ -272,7 +280,7 @@ def profiles_resource(
             if since is None:
                 if merged:
                     guard_deletions("profiles", known, found, allow_deletes)
-                note_complete("profiles", state, fields)
+                report_missing_fields("profiles", state, fields)
                 _warn_of_missing(spread, fields)
                 known = found
             else:
@@ -280,7 +288,7 @@ def profiles_resource(
             state["ids"] = known.to_state()
             watermark.advance(watermark.started, complete=since is None)
             if merged and since is None:
-                yield Beside([{"profile_id": MARKER}])
+                yield HiddenRows([{"profile_id": COMPLETE_SCAN_MARKER}])
 
     return profiles
 

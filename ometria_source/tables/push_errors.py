@@ -27,7 +27,7 @@ from ometria_source.sync.destination import running_strategy
 from ometria_source.sync.history import plain
 from ometria_source.sync.metrics import ROWS_READ, counting
 from ometria_source.sync.rows import Row, RowMapper, Variants, flat
-from ometria_source.sync.spec import MARKS
+from ometria_source.sync.spec import FIELD_PREFIXES
 
 log = logging.getLogger(__name__)
 
@@ -91,11 +91,13 @@ def push_errors_resource(account: Account, privacy: TablePrivacy) -> DltResource
         begin(privacy)
         client = account.client("push_errors")
         state = dlt.current.resource_state()
-        mapper = RowMapper("push_errors", COLUMNS, {}, derived=("push_error_id",), marks=MARKS)
+        mapper = RowMapper("push_errors", COLUMNS, {}, derived=("push_error_id",), prefixes=FIELD_PREFIXES)
         protection, variants = RowPrivacy(privacy), Variants()
         with counting(client) as metrics:
             found = client.get(PATH, {})
-            made = [_with_id(mapper.row(flat(_wrapped(error), ("message",), MARKS)), protection) for error in found]
+            made = [
+                _with_id(mapper.row(flat(_wrapped(error), ("message",), FIELD_PREFIXES)), protection) for error in found
+            ]
             # the same error may come twice; dlt would load it once, but not under every strategy
             rows = list({row["push_error_id"]: row for row in made}.values())
             metrics[ROWS_READ] = len(rows)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 
-from ometria_source.api.pacing import CalledOffError
-from ometria_source.api.prefetch import PagesAhead
+from ometria_source.api.pacing import RequestCancelledError
+from ometria_source.api.prefetch import PagePrefetch
 
 SOON = 30.0  # seconds within which a thread is expected to go on, however busy the machine
 
@@ -14,20 +14,20 @@ def test_a_page_that_waits_for_its_turn_is_called_off_when_a_short_one_arrives()
     third_waits = threading.Event()
     asked = []
 
-    def get(offset, flight):
+    def get(offset, handle):
         asked.append(offset)
         if offset == 0:
-            flight.has_left()
+            handle.mark_sent()
             return [{"id": "a"}, {"id": "b"}]
         if offset == 1:
-            flight.has_left()
+            handle.mark_sent()
             assert third_waits.wait(SOON)
             return [{"id": "b"}]
         third_waits.set()
-        assert flight.called_off.wait(SOON), "the page past the end is still wanted"
-        raise CalledOffError
+        assert handle.cancelled.wait(SOON), "the page past the end is still wanted"
+        raise RequestCancelledError
 
-    pages = PagesAhead(get, start=0, step=1, full=2, most=10)
+    pages = PagePrefetch(get, start=0, step=1, full=2, most=10)
     try:
         assert [pages.take(), pages.take(), pages.take()] == [
             (0, [{"id": "a"}, {"id": "b"}]),

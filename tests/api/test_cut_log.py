@@ -14,7 +14,7 @@ from typing import Any
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
-from ometria_source.api.connection import Flight
+from ometria_source.api.connection import RequestHandle
 from ometria_source.api.window_scan import WindowScan
 from ometria_source.exceptions import IncompleteScanError
 
@@ -51,7 +51,7 @@ class Log:
     requests_per_second = 0.1
     requests = 0
 
-    def get(self, _path: str, params: dict[str, Any], *, flight: Flight | None = None) -> list[dict[str, Any]]:
+    def get(self, _path: str, params: dict[str, Any], *, handle: RequestHandle | None = None) -> list[dict[str, Any]]:
         self.requests += 1
         assert self.requests < FAR_TOO_MANY, "the scan does not end"
         since, before = (datetime.fromisoformat(f"{params[name]}+00:00") for name in ("since", "before"))
@@ -66,8 +66,8 @@ class Log:
         rows = rows[: self.cut_result]
         rows = rows[params["offset"] if self.paged else 0 :]
         rows = rows[: params["limit"] if self.limited else None][: self.cut_answer]
-        if flight is not None:
-            flight.has_left()
+        if handle is not None:
+            handle.mark_sent()
         # Ometria documents no id of an event: one that is there may mean anything
         return [{"id": None, "number": number, "timestamp": instant} for instant, number in rows]
 

@@ -19,9 +19,9 @@ from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
 from ometria_source.api.client import Account
-from ometria_source.api.connection import Flight
+from ometria_source.api.connection import RequestHandle
 from ometria_source.api.offset_scan import OffsetScan
-from ometria_source.api.pacing import CalledOffError
+from ometria_source.api.pacing import RequestCancelledError
 
 # A scan that needs more requests than this for a few dozen rows does not end.
 FAR_TOO_MANY = 3000
@@ -88,12 +88,12 @@ class ModelClient:
         self.requests_per_second = requests_per_second
         self._collection = collection
 
-    def get(self, _path: str, params: dict[str, int], *, flight: Flight | None = None) -> list[dict[str, int]]:
-        if flight is not None and flight.called_off.is_set():
-            raise CalledOffError
+    def get(self, _path: str, params: dict[str, int], *, handle: RequestHandle | None = None) -> list[dict[str, int]]:
+        if handle is not None and handle.cancelled.is_set():
+            raise RequestCancelledError
         rows = self._collection.answer(params["limit"], params["offset"])
-        if flight is not None:
-            flight.has_left()
+        if handle is not None:
+            handle.mark_sent()
         return rows
 
 

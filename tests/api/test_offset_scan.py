@@ -159,11 +159,11 @@ class OddServer:
         self._offset = offset
         self._size = size
 
-    def get(self, _path, params, *, flight=None):
+    def get(self, _path, params, *, handle=None):
         self.requests += 1
         assert self.requests < 500, "the scan does not end"
-        if flight is not None:
-            flight.has_left()
+        if handle is not None:
+            handle.mark_sent()
         start = self._offset(params["offset"])
         return [] if start is None else [{"id": number} for number in ROWS[start : start + self._size]]
 
@@ -195,7 +195,7 @@ def test_a_server_that_does_not_honour_offset_is_refused_or_read_whole_and_never
 
 def test_rows_without_an_id_are_told_apart_by_all_they_hold(account, ometria, client):
     class Nameless(OddServer):
-        def get(self, path, params, *, flight=None):
-            return [{"id": None, "number": row["id"]} for row in super().get(path, params, flight=flight)]
+        def get(self, path, params, *, handle=None):
+            return [{"id": None, "number": row["id"]} for row in super().get(path, params, handle=handle)]
 
     assert [row["number"] for page in scan(Nameless(), "/rows") for row in page] == list(ROWS)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ometria_source.api.client import Account
-from ometria_source.api.pacing import GUARD, SLOWEST_SHARE, CalledOffError, Pacer, shared_pacer
+from ometria_source.api.pacing import GUARD, SLOWEST_SHARE, Pacer, RequestCancelledError, shared_pacer
 from ometria_source.constants import ENDPOINT_LIMITS
 from ometria_source.simulator import Behaviour, SimulatedOmetria
 
@@ -181,7 +181,7 @@ def test_a_request_that_is_called_off_uses_no_turn(pacer, time):
     turns(pacer, time, 1)
     answers = iter([False, True])
 
-    with pytest.raises(CalledOffError), pacer.turn(lambda: next(answers)):
+    with pytest.raises(RequestCancelledError), pacer.turn(lambda: next(answers)):
         raise AssertionError("it was sent")
 
     assert turns(pacer, time, 1) == pytest.approx([1000 + SPACING])
@@ -294,25 +294,25 @@ def test_those_who_stand_in_line_come_forward_in_the_order_in_which_they_came(pa
     came_forward: list[int] = []
 
     def stand(number: int, is_in_line: Event, ends_with: type[BaseException] | None) -> None:
-        def called_off() -> bool:
+        def cancelled() -> bool:
             is_in_line.set()
             if ends_with is KeyboardInterrupt:
                 raise KeyboardInterrupt
             return ends_with is not None
 
-        pacer.stand_in_line(number, called_off)
+        pacer.acquire(number, cancelled)
         came_forward.append(number)
-        pacer.leave_line(number)
-        pacer.leave_line(number)
+        pacer.release(number)
+        pacer.release(number)
 
-    pacer.stand_in_line("first")
-    ends = {2: CalledOffError, 5: KeyboardInterrupt}
+    pacer.acquire("first")
+    ends = {2: RequestCancelledError, 5: KeyboardInterrupt}
     with ThreadPoolExecutor(8) as threads:
         waiting = []
         for number in range(8):
             is_in_line = Event()
             waiting.append(threads.submit(stand, number, is_in_line, ends.get(number)))
             assert is_in_line.wait(10)
-        pacer.leave_line("first")
+        pacer.release("first")
     assert came_forward == [0, 1, 3, 4, 6, 7]
     assert {number: type(place.exception()) for number, place in enumerate(waiting) if place.exception()} == ends

@@ -15,8 +15,8 @@ from clients import PASSING_FAULTS, SECRET_QUERY, client_of
 
 from ometria_source.api import client as client_module
 from ometria_source.api.client import Account
-from ometria_source.api.connection import Flight
-from ometria_source.api.pacing import CalledOffError
+from ometria_source.api.connection import RequestHandle
+from ometria_source.api.pacing import RequestCancelledError
 from ometria_source.exceptions import UnavailableError
 from ometria_source.simulator import Behaviour, SimulatedAccount, SimulatedOmetria
 
@@ -104,8 +104,8 @@ def test_an_outage_as_long_as_patience_is_outlived_also_when_the_last_request_in
 @pytest.mark.parametrize("where", ["waiting for a turn", "waiting for an answer", "waiting to try again"])
 def test_a_request_that_is_called_off_ends_at_once_wherever_it_is(account, ometria, where):
     started = time.monotonic()
-    has_left = Event()
-    flight = Flight(on_leaving=has_left.set)
+    mark_sent = Event()
+    handle = RequestHandle(on_sent=mark_sent.set)
     rate = 1000.0
     if where == "waiting for a turn":
         rate = 0.01
@@ -117,11 +117,11 @@ def test_a_request_that_is_called_off_ends_at_once_wherever_it_is(account, ometr
         ometria.fail("/profiles", 429)
     client = Account(ometria.base_url, ometria.api_key, rate, 1).client("profiles")
     with ThreadPoolExecutor(1) as threads:
-        answer = threads.submit(client.get, "/profiles", {}, flight=flight)
+        answer = threads.submit(client.get, "/profiles", {}, handle=handle)
         if where != "waiting for a turn":
-            assert has_left.wait(10)
-        flight.call_off()
-        with pytest.raises(CalledOffError):
+            assert mark_sent.wait(10)
+        handle.cancel()
+        with pytest.raises(RequestCancelledError):
             answer.result(10)
 
     assert time.monotonic() - started < 10

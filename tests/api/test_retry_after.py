@@ -9,7 +9,7 @@ import time_machine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ometria_source.api.client import seconds_to_wait
+from ometria_source.api.client import parse_retry_after
 
 NOW = datetime(2024, 3, 5, 10, 20, 30, tzinfo=timezone.utc)
 
@@ -36,7 +36,7 @@ NOW = datetime(2024, 3, 5, 10, 20, 30, tzinfo=timezone.utc)
 )  # fmt: skip
 def test_seconds_and_dates_are_understood_and_nothing_else(header, seconds):
     with time_machine.travel(NOW, tick=False):
-        assert seconds_to_wait(header) == seconds
+        assert parse_retry_after(header) == seconds
 
 
 # dates that are nearly right reach furthest into the parser
@@ -45,6 +45,6 @@ NEARLY = st.from_regex(r"\A[A-Z][a-z]{2}, \d{1,3} (Jan|Feb|Mar) \d{1,12} \d{1,3}
 
 @given(st.one_of(st.text(max_size=40), NEARLY, st.floats().map(str), st.integers().map(str)))
 def test_no_header_breaks_the_client(header):
-    seconds = seconds_to_wait(header)
+    seconds = parse_retry_after(header)
 
     assert seconds is None or 0 <= seconds < float("inf")

@@ -15,8 +15,8 @@ import trustme
 
 from ometria_source.api import client as client_module
 from ometria_source.api.client import Account, OmetriaClient
-from ometria_source.api.connection import Flight
-from ometria_source.api.pacing import CalledOffError
+from ometria_source.api.connection import RequestHandle
+from ometria_source.api.pacing import RequestCancelledError
 from ometria_source.exceptions import UnavailableError
 
 BODY = b'[{"id": "1a2b"}]'
@@ -96,14 +96,14 @@ def test_an_answer_over_tls_that_drips_is_given_up(server, client, monkeypatch):
 @pytest.mark.parametrize("mode", ["drip", "hang"])
 def test_a_request_over_tls_that_is_called_off_ends_at_once(server, client, mode):
     server.mode = mode
-    has_left = Event()
-    flight = Flight(on_leaving=has_left.set)
+    mark_sent = Event()
+    handle = RequestHandle(on_sent=mark_sent.set)
 
     with ThreadPoolExecutor(1) as threads:
-        answer = threads.submit(client.get, "/profiles", {}, flight=flight)
-        assert has_left.wait(10)
-        flight.call_off()
-        with pytest.raises(CalledOffError):
+        answer = threads.submit(client.get, "/profiles", {}, handle=handle)
+        assert mark_sent.wait(10)
+        handle.cancel()
+        with pytest.raises(RequestCancelledError):
             answer.result(10)
 
 
@@ -155,10 +155,10 @@ def test_a_connection_that_drips_before_it_stands_is_given_up_and_lets_others_co
 def test_a_connection_that_drips_before_it_stands_can_be_called_off(dripping, monkeypatch):
     monkeypatch.setattr(client_module, "CONNECT_TIMEOUT", 60)
     client, accepted = dripping
-    flight = Flight()
+    handle = RequestHandle()
     with ThreadPoolExecutor(1) as threads:
-        answer = threads.submit(client.get, "/profiles", {}, flight=flight)
+        answer = threads.submit(client.get, "/profiles", {}, handle=handle)
         assert accepted.wait(10)
-        flight.call_off()
-        with pytest.raises(CalledOffError):
+        handle.cancel()
+        with pytest.raises(RequestCancelledError):
             answer.result(10)

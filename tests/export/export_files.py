@@ -18,7 +18,7 @@ from pyarrow import parquet
 from ometria_source.describe.sample import FileSample, sample_file
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.read import read_tables
-from ometria_source.export.retry import Patience
+from ometria_source.export.retry import RetryBudget
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -114,4 +114,4 @@ class StoredFile(dict[str, Any]):
 
 def samples(*contents: bytes | str, path: str = "a.csv") -> list[FileSample]:
     """What is read of files with these contents."""
-    return [sample_file(StoredFile(path, content), None, Patience(0)) for content in contents]
+    return [sample_file(StoredFile(path, content), None, RetryBudget(0)) for content in contents]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export import compression
 from ometria_source.export.read import read_tables
-from ometria_source.export.retry import Patience, PatientStream
+from ometria_source.export.retry import RetryBudget, RetryingStream
 
 CSV = b"a,b\n1,2\n"
 ROWS = [{"a": "1", "b": "2"}]
@@ -132,11 +132,11 @@ def opened(request, tmp_path):
     """Open a file with this content as one of an export is opened."""
     with ExitStack() as files:
 
-        def open_content(content: bytes) -> PatientStream:
+        def open_content(content: bytes) -> RetryingStream:
             if request.param == "bucket":
-                return PatientStream(BucketFile(content), Patience(0), "events.csv.zip")
+                return RetryingStream(BucketFile(content), RetryBudget(0), "events.csv.zip")
             (tmp_path / "file").write_bytes(content)
-            return PatientStream(files.enter_context((tmp_path / "file").open("rb")), Patience(0), "events.csv.zip")
+            return RetryingStream(files.enter_context((tmp_path / "file").open("rb")), RetryBudget(0), "events.csv.zip")
 
         yield open_content
 

@@ -9,7 +9,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 
 from ometria_source.export.bucket import bucket_listing, has_changed, list_files, look_again
-from ometria_source.export.retry import Patience
+from ometria_source.export.retry import RetryBudget
 
 
 @pytest.fixture(params=["file", "memory", "told by path alone"])
@@ -45,7 +45,7 @@ def put(bucket_url):
 def listed(bucket_url, put):
     """A file as it was listed."""
     put(b"a\n1\n")
-    (file,) = list_files(bucket_listing(bucket_url, None, "*.csv", "ometria"), Patience(0))
+    (file,) = list_files(bucket_listing(bucket_url, None, "*.csv", "ometria"), RetryBudget(0))
     return file
 
 

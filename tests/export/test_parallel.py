@@ -94,10 +94,10 @@ def test_no_more_is_read_ahead_than_may_wait():
             yield number
 
     working = in_parallel(range(MOST_READERS), work)
-    most_ahead = taken = 0
+    max_prefetch = taken = 0
     while taken < 1_000:
         taken += next(working) is not None
-        most_ahead = max(most_ahead, len(made) - taken)
+        max_prefetch = max(max_prefetch, len(made) - taken)
     working.close()
     # one more each, that is made while another is taken
-    assert most_ahead <= 2 * MOST_READERS + MOST_WAITING
+    assert max_prefetch <= 2 * MOST_READERS + MOST_WAITING

@@ -20,7 +20,7 @@ from s3fs.utils import FileExpired
 from yarl import URL as YARL
 
 from ometria_source.exceptions import BucketError, UnreadableFileError
-from ometria_source.export.retry import Patience, PatientStream, bucket_error, end_all_patience, may_pass
+from ometria_source.export.retry import RetryBudget, RetryingStream, bucket_error, cancel_all_retries, is_transient
 
 URL = "http://127.0.0.1:9/bucket?list-type=2&prefix=private"
 
@@ -120,7 +120,7 @@ def failing(*errors: BaseException):
 @pytest.mark.parametrize("error", PASSING, ids=name)
 def test_what_may_pass_is_tried_again(error):
     call, calls = failing(error)
-    assert Patience(1)(call) == "done"
+    assert RetryBudget(1)(call) == "done"
     assert len(calls) == 2
 
 
@@ -128,7 +128,7 @@ def test_what_may_pass_is_tried_again(error):
 def test_what_does_not_pass_while_patience_lasts_becomes_a_sentence(error):
     call, calls = failing(error, error)
     with pytest.raises(BucketError) as raised:
-        Patience(0)(call)
+        RetryBudget(0)(call)
     assert len(calls) == 1
     assert "private" not in str(raised.value)
     advice = "bucket_url" if isinstance(error, EndpointConnectionError) else "patience_minutes"
@@ -137,7 +137,7 @@ def test_what_does_not_pass_while_patience_lasts_becomes_a_sentence(error):
 
 @pytest.mark.parametrize(("error", "words"), LASTING, ids=name)
 def test_what_cannot_pass_is_said_at_once(error, words):
-    assert not may_pass(error)
+    assert not is_transient(error)
     said = str(bucket_error(error))
     assert words in said
     assert "sources.ometria.credentials" in said
@@ -148,7 +148,7 @@ def test_what_cannot_pass_is_said_at_once(error, words):
 def test_an_error_of_any_client_becomes_a_sentence_after_one_call(error):
     call, calls = failing(error)
     with pytest.raises(BucketError):
-        Patience(1)(call)
+        RetryBudget(1)(call)
     assert len(calls) == 1
 
 
@@ -158,7 +158,7 @@ def test_an_error_of_any_client_becomes_a_sentence_after_one_call(error):
 def test_what_is_no_fault_of_the_store_passes_through(error):
     call, calls = failing(error)
     with pytest.raises(type(error)):
-        Patience(1)(call)
+        RetryBudget(1)(call)
     assert len(calls) == 1
 
 
@@ -177,7 +177,7 @@ def test_what_a_bucket_says_of_one_file_names_the_file(error, words):
             raise error
 
     with pytest.raises(BucketError) as raised:
-        PatientStream(Refused(), Patience(0), "2024/x.csv").read()
+        RetryingStream(Refused(), RetryBudget(0), "2024/x.csv").read()
     assert raised.value.path == "2024/x.csv"
     assert str(raised.value).startswith(f"2024/x.csv of the export at `bucket_url` cannot be read: {words}")
     assert "private" not in str(raised.value)
@@ -192,7 +192,7 @@ def test_a_read_in_the_middle_of_a_file_is_repeated_from_where_it_was():
                 raise faults.pop()
             return super().read(size)
 
-    stream = PatientStream(Interrupted(b"0123456789"), Patience(1), "x.csv")
+    stream = RetryingStream(Interrupted(b"0123456789"), RetryBudget(1), "x.csv")
     assert [stream.read(4), stream.read(4), stream.read(4), stream.read(4)] == [b"0123", b"4567", b"89", b""]
 
 
@@ -205,18 +205,18 @@ def test_all_who_wait_are_let_go_when_a_run_is_interrupted():
 
     def read():
         try:
-            Patience(10)(busy)
+            RetryBudget(10)(busy)
         except BucketError as error:
             said.append(error)
 
     thread = threading.Thread(target=read, daemon=True)
     thread.start()
     assert waits.wait(10)
-    end_all_patience()
+    cancel_all_retries()
     thread.join(10)
     assert len(said) == 1
 
 
 def test_a_lack_of_memory_is_not_the_stores_fault():
     with pytest.raises(MemoryError):
-        Patience(0)(failing(MemoryError())[0])
+        RetryBudget(0)(failing(MemoryError())[0])

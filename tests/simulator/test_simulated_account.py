@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from ometria_source.simulator import SimulatedAccount
-from ometria_source.simulator.moments import parse
+from ometria_source.simulator.timestamps import parse
 
 NOW = datetime(2024, 3, 5, 10, 20, 30, tzinfo=timezone.utc)
 

@@ -1,1 +1,1 @@
-"""`email_events`: the files of Ometria's self-serve data export, as one table."""
+"""`email_events`: sends, opens, clicks and the like, from the files of Ometria's self-serve data export."""

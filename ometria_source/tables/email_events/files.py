@@ -20,7 +20,7 @@ from dlt.common.storages.fsspec_filesystem import FileItemDict
 
 from ometria_source.exceptions import NoFilesError
 from ometria_source.export.formats import is_hidden
-from ometria_source.privacy.consistency import check_names, known_columns, note_names
+from ometria_source.privacy.consistency import check_rules, known_columns, record_rules
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import is_limited
 from ometria_source.sync.metrics import FILES_TO_READ, ROWS_READ
@@ -66,7 +66,7 @@ class EventFiles:
         self._rows = EventRows(self._export.key, self._export.columns, self._schema, contract, privacy)
         self._reader = FileReader(self._export, self._rows, self._count)
         self._cursor = cast(dlt.sources.incremental[datetime], resource.incremental)
-        # dlt would compare and copy every row; `note_files` moves it by files
+        # dlt would compare and copy every row; `commit` moves it by files
         self._cursor.advance(self._newest())
         self._start, self._end = cast(datetime, self._cursor.start_value), self._cursor.end_value
         self._lag = timedelta(seconds=cast(float, self._cursor.lag))
@@ -174,7 +174,7 @@ class EventFiles:
             if reading.rows:
                 self._fields.add(reading.columns)
 
-    def check_names(self, check_everywhere: Callable[[Collection[str]], None]) -> None:
+    def check_rules(self, check_everywhere: Callable[[Collection[str]], None]) -> None:
         """Refuse a privacy rule that names no column of the files.
 
         Args:
@@ -186,11 +186,11 @@ class EventFiles:
         if seen := self._rows.privacy.seen:
             tables = self._schema.tables
             known = seen | known_columns(tables.get(TABLE), dlt.current.resource_state(TABLE))
-            check_names(self._privacy, known)
+            check_rules(self._privacy, known)
             check_everywhere(known.union(*(table["columns"] for table in tables.values())))
-            note_names(self._privacy, dlt.current.resource_state(TABLE), known)
+            record_rules(self._privacy, dlt.current.resource_state(TABLE), known)
 
-    def note_files(self) -> None:
+    def commit(self) -> None:
         """Move cursor and manifest, once all rows were handed on: a run that is limited or fails leaves them alone."""
         if self._manifest is None or self._is_limited:
             return

@@ -20,7 +20,7 @@ from s3fs.utils import FileExpired
 from ometria_source.exceptions import MissingSettingError, UnreadableFileError
 from ometria_source.export.bucket import OpenedFile, has_changed, list_files, look_again, open_file
 from ometria_source.export.read import read_tables
-from ometria_source.export.retry import Patience
+from ometria_source.export.retry import RetryBudget
 from ometria_source.sync.metrics import ROWS_READ
 from ometria_source.tables.email_events.rows import EventRows
 
@@ -31,14 +31,14 @@ class Export:
 
     Attributes:
         listing: dlt's lister of the bucket; None where no `bucket_url` is configured.
-        patience: How long its store is asked again.
+        retry: Retries calls to its store.
         file_glob: The setting of that name, and so are the other fields but `key` and `columns`.
         key: The setting `email_events_key`.
         columns: The setting `email_events_columns`.
     """
 
     listing: DltResource | None
-    patience: Patience
+    retry: RetryBudget
     file_glob: str
     file_format: str | None
     on_bad_file: str
@@ -57,7 +57,7 @@ class Export:
         """
         if self.listing is None:
             raise MissingSettingError("bucket_url", table)
-        return list_files(self.listing, self.patience)
+        return list_files(self.listing, self.retry)
 
 
 log = logging.getLogger(__name__)
@@ -117,11 +117,11 @@ class FileReader:
         """Whether the rows of a file can be read now; if not, the file is skipped."""
         attempt = _Attempt()
         try:
-            with open_file(file, self._export.patience) as opened:
+            with open_file(file, self._export.retry) as opened:
                 attempt.etag = opened.etag
                 self._rows.check(file["relative_path"], self._tables(file, opened))
         except UnreadableFileError as error:
-            seen = self._export.patience(look_again, file, path=file["relative_path"])
+            seen = self._export.retry(look_again, file, path=file["relative_path"])
             if seen is not None and attempt.is_still(file, *seen):
                 self._skip(error)
                 return False
@@ -148,7 +148,7 @@ class FileReader:
         modified_at = file["modification_date"]
         for number in range(MOST_READINGS):
             attempt = yield from self._try(file, modified_at)
-            seen = self._export.patience(look_again, file, path=path)
+            seen = self._export.retry(look_again, file, path=path)
             if seen is None and attempt.failure:
                 log.warning("email_events: %s was deleted before its end was read; it is skipped", path)
                 return None
@@ -163,7 +163,7 @@ class FileReader:
     def _try(self, file: FileItemDict, modified_at: datetime) -> Generator[pa.Table, None, _Attempt]:
         attempt = _Attempt()
         try:
-            with open_file(file, self._export.patience) as opened:
+            with open_file(file, self._export.retry) as opened:
                 attempt.etag = opened.etag
                 if self._export.on_bad_file == "skip":
                     # rows that are handed on cannot be taken back
@@ -185,7 +185,7 @@ class FileReader:
         """
         for table in read_tables(file["relative_path"], opened.stream, self._export.file_format):
             if not opened.is_one_version:
-                seen = self._export.patience(look_again, file, path=file["relative_path"])
+                seen = self._export.retry(look_again, file, path=file["relative_path"])
                 if seen is not None and (seen[1] != opened.etag or has_changed(file, seen[0])):
                     raise FileExpired(file["relative_path"], opened.etag)
             yield table

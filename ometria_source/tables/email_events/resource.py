@@ -89,8 +89,8 @@ def email_events_resource(
         with closing(in_parallel(files, reading.read, readers=None if is_deduplicated else 1)) as tables:
             for table in row_groups(tables if is_deduplicated else first_rows(tables, KEY)):
                 yield None if table is None else with_hints(table)
-        reading.check_names(check_everywhere)
-        reading.note_files()
+        reading.check_rules(check_everywhere)
+        reading.commit()
 
     return email_events
 
