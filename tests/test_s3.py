@@ -15,13 +15,13 @@ from typing import Any
 import boto3
 import pyarrow as pa
 import pytest
-from dlt.common.storages.fsspec_filesystem import FileItemDict
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from moto.server import ThreadedMotoServer
 from pyarrow import csv, parquet
 from s3fs import S3FileSystem
 from werkzeug.serving import make_server
 
+from ometria_source.export.bucket import BucketFile
 from ometria_source.tables.email_events import reading as event_export
 from ometria_source.tables.email_events import reading as event_reading
 
@@ -208,7 +208,7 @@ def test_a_second_look_at_a_file_asks_the_store_and_leaves_what_is_known_of_othe
         bucket.put_object(Key=f"export/{folder}/x.csv", Body=b"event_id\na\n")
         client.ls(f"{bucket.name}/export/{folder}")
     path = f"{bucket.name}/export/a/x.csv"
-    listed = FileItemDict({"file_url": f"s3://{path}", "relative_path": "a/x.csv"}, client)
+    listed = BucketFile({"file_url": f"s3://{path}", "relative_path": "a/x.csv"}, client, path)
     replaced = bucket.put_object(Key="export/a/x.csv", Body=b"event_id\nlonger\n")
     assert client.info(path)["ETag"] != replaced.e_tag
 
@@ -302,3 +302,43 @@ def test_a_file_that_is_replaced_between_two_requests_for_its_parts_is_read_agai
     assert "was replaced while it was read" in result.out
     ids = {row["event_id"] for row in warehouse.rows("email_events")}
     assert len({identifier for identifier in ids if identifier[0] == "b"}) == 2000
+
+
+@pytest.mark.parametrize("key", ["a?versionId=x.csv", "a b.csv", "ü.csv", "50%.csv", "a#b.csv", "1+1.csv", "x=1/a.csv"])
+def test_a_key_is_a_key(bucket, load, warehouse, key):
+    """Whatever characters it has, the object is read."""
+    bucket.put_object(Key=f"export/{key}", Body=b"event_id\na\n")
+    load()
+    (row,) = warehouse.rows("email_events")
+    assert (row["event_id"], row["_file_path"]) == ("a", key)
+
+
+def test_prefix_with_a_bracket(bucket, load, warehouse, monkeypatch):
+    """A prefix is a name, not a pattern."""
+    monkeypatch.setenv("SOURCES__OMETRIA__BUCKET_URL", f"s3://{bucket.name}/ex[po]rt*")
+    bucket.put_object(Key="ex[po]rt*/a.csv", Body=b"event_id\na\n")
+    bucket.put_object(Key="export/b.csv", Body=b"event_id\nb\n")
+    load()
+    assert [row["_file_path"] for row in warehouse.rows("email_events")] == ["a.csv"]
+
+
+def test_empty_part_of_a_key(bucket, load, warehouse):
+    """`a.csv` and `//a.csv` are two files."""
+    for key, event in (("export/a.csv", b"one"), ("export///a.csv", b"two"), ("export/x//a.csv", b"three")):
+        bucket.put_object(Key=key, Body=b"event_id\n" + event + b"\n")
+    load()
+    found = {row["event_id"]: row["_file_path"] for row in warehouse.rows("email_events")}
+    assert found == {"one": "a.csv", "two": "//a.csv", "three": "x//a.csv"}
+
+
+def test_archived_object(bucket, run, load, warehouse, monkeypatch):
+    """An object in Glacier is named as archived; with `skip` the others are loaded."""
+    bucket.put_object(Key="export/a.csv", Body=b"event_id\na\n")
+    bucket.put_object(Key="export/old.csv", Body=b"event_id\nold\n", StorageClass="GLACIER")
+    failed = run()
+    assert failed.status == 1
+    assert "old.csv: is archived" in failed.out
+    assert "email_events" not in warehouse.tables()
+    monkeypatch.setenv("SOURCES__OMETRIA__ON_BAD_FILE", "skip")
+    assert "skipped old.csv: is archived" in load().out
+    assert [row["event_id"] for row in warehouse.rows("email_events")] == ["a"]

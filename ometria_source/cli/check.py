@@ -91,7 +91,7 @@ def _check_bucket(findings: Findings, tables: Collection[str], patience_minutes:
     try:
         export = replace(configured_export(), retry=RetryBudget(patience_minutes))
         for file in export.files(TABLE):
-            if not is_hidden(file["relative_path"]):
+            if not is_hidden(file["relative_path"]) and file.problem is None:
                 files += 1
                 newest = max(newest or file, file, key=lambda item: item["modification_date"])
         if newest is not None:

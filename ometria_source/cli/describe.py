@@ -37,7 +37,7 @@ def run_describe() -> int:
         raise NoFilesError(export.file_glob)
     samples = [sample_file(file, export.file_format, export.retry) for file in inventory.sample]
     show("\n".join(description(inventory, samples, export.file_format)))
-    return 1 if any(sample.problem for sample in samples) else 0
+    return 1 if inventory.problems or any(sample.problem for sample in samples) else 0
 
 
 # the sections in which dlt looks for the arguments of the source: "sources", its section, its name

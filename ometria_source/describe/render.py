@@ -107,6 +107,8 @@ def _inventory(inventory: Inventory) -> Iterator[str]:
         yield f"  {_count(inventory.empty, 'file')} of no bytes, left out below"
     if inventory.hidden:
         yield f"  {_count(inventory.hidden, 'file')} more skipped, because their names begin with `_` or `.`"
+    for problem in inventory.problems:
+        yield f"  {_printable(problem)}"
     if inventory.oldest and inventory.newest:
         yield f"  modified from {_instant(inventory.oldest)} to {_instant(inventory.newest)} (UTC)"
 

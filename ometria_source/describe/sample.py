@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import pyarrow as pa
-from dlt.common.storages.fsspec_filesystem import FileItemDict
 from s3fs.utils import FileExpired
 
 from ometria_source.describe.shapes import looks_headerless
 from ometria_source.exceptions import BucketError, UnknownFormatError, UnreadableFileError
-from ometria_source.export.bucket import open_file
+from ometria_source.export.bucket import BucketFile, open_file
 from ometria_source.export.formats import FoundFormat, is_hidden
 from ometria_source.export.read import read_tables
 from ometria_source.export.retry import RetryBudget, is_denied
@@ -42,6 +41,7 @@ class Inventory:
         oldest: The first modification time of those that are not skipped; None where there is none.
         newest: The last one.
         sample: The newest files that hold something, the newest first.
+        problems: A sentence for each file or link that the listing found a problem with.
     """
 
     files: int = 0
@@ -49,7 +49,8 @@ class Inventory:
     hidden: int = 0
     oldest: datetime | None = None
     newest: datetime | None = None
-    sample: list[FileItemDict] = field(default_factory=list)
+    sample: list[BucketFile] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ class FileSample:
     is_headerless: bool = False
 
 
-def take_inventory(files: Iterable[FileItemDict], most: int = FILES_READ) -> Inventory:
+def take_inventory(files: Iterable[BucketFile], most: int = FILES_READ) -> Inventory:
     """Count files, and pick the newest.
 
     Args:
@@ -90,10 +91,13 @@ def take_inventory(files: Iterable[FileItemDict], most: int = FILES_READ) -> Inv
     """
     result = Inventory()
     # by path where two are of the same time, so that two looks at one export see the same
-    newest: list[tuple[datetime, str, FileItemDict]] = []
+    newest: list[tuple[datetime, str, BucketFile]] = []
     for file in files:
         if is_hidden(file["relative_path"]):
             result.hidden += 1
+            continue
+        if file.problem is not None:
+            result.problems.append(f"{file['relative_path']} {file.problem}.")
             continue
         modified_at = file["modification_date"]
         result.oldest = min(result.oldest or modified_at, modified_at)
@@ -111,7 +115,7 @@ def take_inventory(files: Iterable[FileItemDict], most: int = FILES_READ) -> Inv
     return result
 
 
-def sample_file(file: FileItemDict, file_format: str | None, retry: RetryBudget) -> FileSample:
+def sample_file(file: BucketFile, file_format: str | None, retry: RetryBudget) -> FileSample:
     """Read the first rows of a file.
 
     Args:
@@ -147,15 +151,15 @@ def _problem(error: UnreadableFileError) -> str:
     return f"{error.place}: {error.problem}."
 
 
-def _unreadable(file: FileItemDict, problem: str) -> FileSample:
+def _unreadable(file: BucketFile, problem: str) -> FileSample:
     return replace(_nothing(file), problem=problem)
 
 
-def _nothing(file: FileItemDict) -> FileSample:
+def _nothing(file: BucketFile) -> FileSample:
     return FileSample(file["relative_path"], file["modification_date"], file["size_in_bytes"])
 
 
-def _try_formats(file: FileItemDict, retry: RetryBudget) -> FileSample | None:
+def _try_formats(file: BucketFile, retry: RetryBudget) -> FileSample | None:
     """Read a file that nothing tells the format of, where one of the two formats fits that have no mark."""
     best: FileSample | None = None
     columns = 1
@@ -170,7 +174,7 @@ def _try_formats(file: FileItemDict, retry: RetryBudget) -> FileSample | None:
     return best
 
 
-def _read(file: FileItemDict, file_format: str | None, retry: RetryBudget) -> FileSample:
+def _read(file: BucketFile, file_format: str | None, retry: RetryBudget) -> FileSample:
     found: list[FoundFormat] = []
     tables: list[pa.Table] = []
     rows, room, is_whole = 0, BYTES_OF_A_FILE, True

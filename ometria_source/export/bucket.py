@@ -1,24 +1,68 @@
 """List a bucket, and open its files.
 
-dlt's `filesystem` lists; this module turns its errors into a sentence, and leaves out what is no data: folder markers,
-and names that begin with `_` or `.`, as Hadoop and Spark name what they keep beside it.
+dlt's `filesystem` has the settings and the credentials of the bucket, and makes the client. The listing is our own, for
+what dlt's would do to an export (dlt 1.31): it takes `[` in the prefix for a pattern, gives `a.csv` and `//a.csv` one
+path, follows links of a local folder without end, and leaves out silently what cannot be read. Its errors become a
+sentence here. Folder markers are no data, nor are names that begin with `_` or `.`, as Hadoop and Spark name what they
+keep beside it (`formats.is_hidden`).
 """
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from itertools import chain
+from datetime import datetime
 from typing import Any, BinaryIO, NamedTuple, cast
-from urllib.parse import urlparse
 
-from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.storages.configuration import FilesystemConfiguration, make_fsspec_url
 from dlt.common.storages.fsspec_filesystem import MTIME_DISPATCH, FileItem, FileItemDict
 from dlt.extract import DltResource
-from dlt.extract.exceptions import ResourceExtractionError
 from dlt.sources.filesystem import filesystem
+from dlt.sources.filesystem.helpers import fsspec_from_resource
+from fsspec import AbstractFileSystem
+from s3fs import S3FileSystem
 
+from ometria_source.export.folder import FoundFile, Glob, find_files
 from ometria_source.export.retry import RetryBudget, RetryingStream, bucket_error
+
+# What s3fs takes for the version of an object, although a key may have it in its middle.
+_VERSION = "?versionId="
+
+
+class BucketFile(FileItemDict):
+    """A file as it was listed.
+
+    Its items are those of dlt's `FileItem`, such as `relative_path` (to `bucket_url`), `size_in_bytes` and
+    `modification_date` (UTC).
+
+    Args:
+        item: The items.
+        client: Of the store.
+        path: By which the client finds the file, which is not always its URL.
+        problem: Why the file cannot be read; None: nothing is known against it.
+        is_match: Whether `file_glob` stands for it; False only where there is a problem.
+
+    Attributes:
+        path: As the argument.
+        problem: As the argument.
+        is_match: As the argument.
+    """
+
+    def __init__(
+        self, item: FileItem, client: AbstractFileSystem, path: str, problem: str | None = None, is_match: bool = True
+    ) -> None:
+        super().__init__(item, client)
+        self.path = path
+        self.problem = problem
+        self.is_match = is_match
+
+    def as_seen(self, info: Mapping[str, Any]) -> BucketFile:
+        """The same file with the size and time that its store gives now."""
+        now = BucketFile(cast(FileItem, self), self.fsspec, self.path)
+        now["size_in_bytes"] = int(info["size"])
+        now["modification_date"] = _modified(self["file_url"], info)
+        return now
 
 
 def bucket_listing(bucket_url: str, credentials: Any, file_glob: str, section: str) -> DltResource:
@@ -36,7 +80,7 @@ def bucket_listing(bucket_url: str, credentials: Any, file_glob: str, section: s
     return listing
 
 
-def list_files(listing: DltResource, retry: RetryBudget) -> Iterator[FileItemDict]:
+def list_files(listing: DltResource, retry: RetryBudget) -> list[BucketFile]:
     """List the files of an export.
 
     Args:
@@ -44,29 +88,77 @@ def list_files(listing: DltResource, retry: RetryBudget) -> Iterator[FileItemDic
         retry: Retries calls to its store.
 
     Returns:
-        Files in no particular order.
+        Files in no particular order. One with a `problem` must not be opened.
 
     Raises:
         BucketError: The bucket is missing, closed, or out of reach.
     """
-    files, first = retry(_begin, listing)
-    return files if first is None else chain([first], files)
+
+    def list_all() -> list[BucketFile]:
+        try:
+            return list(_files_of(listing))
+        except FileNotFoundError as error:
+            raise bucket_error(error) from error
+
+    return retry(list_all)
 
 
-def _begin(listing: DltResource) -> tuple[Iterator[FileItemDict], FileItemDict | None]:
-    """A listing and its first file: dlt asks the store for all of them before it gives the first."""
-    files = _files_of(listing)
-    return files, next(files, None)
+def _files_of(listing: DltResource) -> Iterator[BucketFile]:
+    arguments = listing.explicit_args
+    given = arguments.get("credentials")
+    client = given if isinstance(given, AbstractFileSystem) else fsspec_from_resource(listing)
+    url, glob = arguments["bucket_url"], Glob(arguments["file_glob"])
+    if "file" in client.protocol:
+        if FilesystemConfiguration.is_local_path(url):
+            url = FilesystemConfiguration.make_file_url(url)
+        for found in find_files(FilesystemConfiguration.make_local_path(url), glob):
+            yield _local_file(found, client)
+        return
+    root = client._strip_protocol(url)
+    for path, info in client.find(posixpath.join(root, glob.folder), maxdepth=glob.depth, detail=True).items():
+        relative = path.removeprefix(root).removeprefix("/")
+        if info["type"] == "file" and glob.matches(relative) and not (path.endswith("/") and not info["size"]):
+            yield _stored_file(relative, path, info, url, client)
 
 
-def _files_of(listing: DltResource) -> Iterator[FileItemDict]:
-    try:
-        for items in listing:
-            for item in items if isinstance(items, list) else [items]:
-                if not _is_folder_marker(item):
-                    yield item
-    except (ResourceExtractionError, ConfigurationException) as error:
-        raise bucket_error(error) from error
+def _local_file(found: FoundFile, client: AbstractFileSystem) -> BucketFile:
+    # a name that is not UTF-8 has no URL
+    url = "file:" if found.problem else FilesystemConfiguration.make_file_url(found.path)
+    info = {"size": found.size, "mtime": found.modified}
+    return BucketFile(_item(found.relative_path, url, info), client, found.path, found.problem, found.is_match)
+
+
+def _stored_file(
+    relative: str, path: str, info: Mapping[str, Any], bucket_url: str, client: AbstractFileSystem
+) -> BucketFile:
+    if _VERSION in path and type(client) is S3FileSystem:
+        client = _PlainKeys(*client.storage_args, **client.storage_options)
+    scheme = bucket_url.split("://", 1)[0]
+    return BucketFile(_item(relative, make_fsspec_url(scheme, path, bucket_url), info), client, path)
+
+
+class _PlainKeys(S3FileSystem):  # type: ignore[misc]  # s3fs ships no types
+    """Takes keys as they are."""
+
+    def split_path(self, path: str) -> tuple[str, str, None]:
+        bucket, _, key = self._strip_protocol(path).lstrip("/").partition("/")
+        return bucket, key, None
+
+
+def _item(relative_path: str, url: str, info: Mapping[str, Any]) -> FileItem:
+    return FileItem(
+        file_name=relative_path.rsplit("/", 1)[-1],
+        relative_path=relative_path,
+        file_url=url,
+        # the readers decide by themselves
+        mime_type="application/octet-stream",
+        size_in_bytes=int(info["size"]),
+        modification_date=_modified(url, info),
+    )
+
+
+def _modified(url: str, info: Mapping[str, Any]) -> datetime:
+    return cast(datetime, MTIME_DISPATCH[url.split(":", 1)[0]](dict(info)))
 
 
 class OpenedFile(NamedTuple):
@@ -84,7 +176,7 @@ class OpenedFile(NamedTuple):
 
 
 @contextmanager
-def open_file(file: FileItemDict, retry: RetryBudget) -> Iterator[OpenedFile]:
+def open_file(file: BucketFile, retry: RetryBudget) -> Iterator[OpenedFile]:
     """Open a file as it is stored, and close it.
 
     Args:
@@ -107,39 +199,37 @@ def open_file(file: FileItemDict, retry: RetryBudget) -> Iterator[OpenedFile]:
         )
 
 
-def _open(file: FileItemDict) -> Any:
-    return file.open(mode="rb", compression="disable")
+def _open(file: BucketFile) -> Any:
+    return file.fsspec.open(file.path, mode="rb")
 
 
-def look_again(file: FileItemDict) -> tuple[FileItemDict, str | None] | None:
-    """The file as it is now and its ETag, which takes a request; None: it is gone.
+def look_again(file: BucketFile) -> tuple[BucketFile, str | None] | None:
+    """The file as it is now and its ETag, which takes a request; None: it was deleted.
 
-    It is opened from now on as it is now.
+    It is looked up by the path that it is opened by, and opened from now on as it is now.
 
     Args:
         file: As it was listed.
     """
-    bucket = file.fsspec
+    client = file.fsspec
     # what its client may remember of a listing; `info(refresh=True)` is not for the clients of all stores
-    bucket.invalidate_cache(file["file_url"])
+    client.invalidate_cache(file.path)
     try:
-        info = bucket.info(file["file_url"])
+        info = client.info(file.path)
     except FileNotFoundError:
-        return None
-    now = FileItemDict(cast(FileItem, file), bucket)
-    now["size_in_bytes"] = info["size"]
-    now["modification_date"] = MTIME_DISPATCH[urlparse(file["file_url"]).scheme](info)
-    return now, _etag(info)
+        # a second look that finds nothing proves nothing, as long as the file can be opened
+        try:
+            _open(file).close()
+        except FileNotFoundError:
+            return None
+        return file, None
+    return file.as_seen(info), _etag(info)
 
 
-def has_changed(file: FileItemDict, now: FileItemDict) -> bool:
+def has_changed(file: BucketFile, now: BucketFile) -> bool:
     """Whether a file was replaced, by size and time. A store may tell whole seconds when asked for one file."""
     listed, time = file["modification_date"], now["modification_date"]
     return time not in (listed, listed.replace(microsecond=0)) or file["size_in_bytes"] != now["size_in_bytes"]
-
-
-def _is_folder_marker(item: FileItemDict) -> bool:
-    return bool(item["size_in_bytes"] == 0 and item["file_url"].endswith("/"))
 
 
 def _etag(info: Mapping[str, Any]) -> str | None:

@@ -17,7 +17,7 @@ import io
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from typing import Any, BinaryIO, TypeVar
 
@@ -29,7 +29,7 @@ from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_de
 from tenacity.nap import sleep_using_event
 from tenacity.wait import wait_exponential, wait_random
 
-from ometria_source.exceptions import BucketError, OmetriaError
+from ometria_source.exceptions import BucketError, OmetriaError, UnreadableFileError
 
 
 class WatchedStream(io.RawIOBase):
@@ -102,6 +102,11 @@ PROBLEMS_BY_CODE = {
     "ExpiredToken": "the session token has expired",
 }
 
+# What S3 answers for an object in one of its archives (S3 docs: Working with archived objects).
+ARCHIVED_CODE = "InvalidObjectState"
+
+ARCHIVED = "is archived in its store (S3 Glacier): restore it there first"
+
 DENIED = "access is denied; the credentials need the rights to list the bucket and to get its objects"
 
 # What fsspec and the clouds' clients raise for the usual mistakes.
@@ -156,6 +161,7 @@ class RetryBudget:
             BucketError: The store refuses, or no usable answer arrived within the budget.
             FileNotFoundError: The file is gone.
             FileExpired: The file was replaced after it was opened.
+            UnreadableFileError: The file is archived.
         """
         try:
             return self._retrying(call, *arguments)
@@ -163,6 +169,9 @@ class RetryBudget:
             raise
         # each store's client has errors of its own, whose text is not for a log
         except Exception as error:
+            if path is not None and _code(_chain(error)) == ARCHIVED_CODE:
+                # a fault of this file, not of the store: the others can be read
+                raise UnreadableFileError(path, ARCHIVED) from None
             raise bucket_error(error, path) from error
 
     def end(self) -> None:
@@ -223,7 +232,7 @@ def bucket_error(error: BaseException, path: str | None = None) -> BucketError:
         path: The file that was asked for; None: the listing.
     """
     links = list(_chain(error))
-    code = next((code for link in links if (code := _answer(link).get("Error", {}).get("Code"))), None)
+    code = _code(links)
     status = next((status for link in links if (status := _status(link))), 0)
     said = f"its store answers `{code or status}`" if code or status else type(links[-1]).__name__
     kinds = PROBLEMS if path else PROBLEMS | PROBLEMS_OF_URL
@@ -248,6 +257,11 @@ def _answer(error: BaseException) -> dict[str, Any]:
     """What the store answered, as botocore keeps it; empty: nothing, or the error is not one of botocore."""
     answer = getattr(error, "response", None)
     return answer if isinstance(answer, dict) else {}
+
+
+def _code(links: Iterable[BaseException]) -> str | None:
+    """The code in the answer of a store like S3; None: there is none."""
+    return next((code for link in links if (code := _answer(link).get("Error", {}).get("Code"))), None)
 
 
 def _status(error: BaseException) -> int:

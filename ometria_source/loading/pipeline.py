@@ -33,6 +33,7 @@ from filelock import FileLock, Timeout
 
 from ometria_source.exceptions import RunInProgressError
 from ometria_source.loading.destinations import check_dataset, create_pipeline
+from ometria_source.sync.destination import check_working_folder
 
 # Where the local state keeps how many files each extracted package has.
 EXTRACTED = "ometria_extracted"
@@ -192,6 +193,7 @@ def open_pipeline(pipeline_name: str, destination: str, dataset: str) -> dlt.Pip
     if known[: len(target)] != target:
         _forget(pipeline_name, ELSEWHERE if known else UNKNOWN)
     pipeline = create_pipeline(pipeline_name, destination, dataset)
+    check_working_folder(pipeline)
     location = str(pipeline.destination_client().config)
     if known[: len(target)] == target and known != [*target, location]:
         _forget(pipeline_name, ELSEWHERE)

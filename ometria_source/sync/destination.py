@@ -8,6 +8,7 @@ program, for all tables of a run, before it starts.
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 from typing import cast
 
 import dlt
@@ -15,6 +16,7 @@ from dlt.common.configuration.container import Container
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationCapabilitiesException
 from dlt.common.destination.utils import resolve_merge_strategy
+from dlt.common.pipeline import SupportsPipeline
 from dlt.common.schema.typing import TLoaderMergeStrategy, TTableSchema
 from dlt.common.schema.utils import has_table_seen_data
 from dlt.common.storages.load_package import LoadPackageStateInjectableContext
@@ -42,6 +44,9 @@ KEEPING = ("upsert", "insert-only")
 
 # These make a table equal to a batch, where no scope says which rows the batch stands for.
 SYNCING = ("cdc", "scd2")
+
+# DuckDB, and what is made of it, by dlt's names.
+READERS_OF_PATHS = ("duckdb", "motherduck", "ducklake")
 
 # Which rows of the table a batch stands for.
 SCOPE_HINT = "x-merge-destination-scope"
@@ -117,8 +122,31 @@ def running_strategy() -> TLoaderMergeStrategy | None:
     resource = dlt.current.resource()
     if not is_known:
         return strategy_at(resource, None)
+    check_working_folder(dlt.current.pipeline())
     known = dlt.current.source_schema().tables.get(resource.name)
     return strategy_at(resource, container[DestinationCapabilitiesContext], known)
+
+
+def check_working_folder(pipeline: SupportsPipeline) -> None:
+    """Refuse a working folder from which DuckDB would load false columns.
+
+    dlt hands DuckDB the paths of Parquet files in the working folder, and DuckDB takes a part such as `run_id=7` for a
+    column of each row (DuckDB docs: Hive partitioning).
+
+    Args:
+        pipeline: Whose folder.
+
+    Raises:
+        InvalidSettingError: A part of its path is like that.
+    """
+    kind = pipeline.destination.destination_type.rsplit(".", 1)[-1] if pipeline.destination else ""
+    parts = [part for part in Path(pipeline.working_dir).parts if "=" in part]
+    if kind in READERS_OF_PATHS and parts:
+        raise InvalidSettingError(
+            "pipelines_dir",
+            f"leads to a working folder below `{parts[0]}`, which DuckDB would take for a column of each row. Nothing "
+            "was read. Choose a folder without `=` in its path, with the environment variable `DLT_DATA_DIR`.",
+        )
 
 
 def _has_sql_merge(capabilities: DestinationCapabilitiesContext) -> bool:

@@ -16,9 +16,9 @@ from typing import cast
 
 import dlt
 import pyarrow as pa
-from dlt.common.storages.fsspec_filesystem import FileItemDict
 
 from ometria_source.exceptions import NoFilesError
+from ometria_source.export.bucket import BucketFile
 from ometria_source.export.formats import is_hidden
 from ometria_source.privacy.consistency import check_rules, known_columns, record_rules
 from ometria_source.privacy.rules import TablePrivacy
@@ -32,8 +32,9 @@ from ometria_source.tables.email_events.rows import TABLE, EventRows
 
 log = logging.getLogger(__name__)
 
-# Before any file of any export: a first load without `start_date` reads them all.
-FIRST_FILE = datetime(1970, 1, 1, tzinfo=timezone.utc)
+# Before any file of any export: a first load without `start_date` reads them all. NTFS counts from 1601, and no file
+# system from an earlier year.
+FIRST_FILE = datetime(1601, 1, 1, tzinfo=timezone.utc)
 
 
 class EventFiles:
@@ -54,8 +55,8 @@ class EventFiles:
         self._start_date = start_date
         self._newest_first = newest_first
         self._lock = threading.Lock()
-        self._read: list[tuple[FileItemDict, int]] = []
-        self._to_read_again: list[FileItemDict] = []
+        self._read: list[tuple[BucketFile, int]] = []
+        self._to_read_again: list[BucketFile] = []
         self._fields = LogFields(enough=1)
         self._now = datetime.now(timezone.utc)
         self._privacy = privacy
@@ -84,14 +85,15 @@ class EventFiles:
         self._metrics.clear()
         self._metrics.update(dict.fromkeys((ROWS_READ, "files_read", "files_known", "files_before_window"), 0))
 
-    def files(self) -> list[FileItemDict]:
+    def files(self) -> list[BucketFile]:
         """The files to read.
 
         Raises:
             NoFilesError: There is none at all, on a first run.
+            UnreadableFileError: The listing found a problem with one.
         """
         new, known = self._new_and_known()
-        again: list[FileItemDict] = []
+        again: list[BucketFile] = []
         if self._export.key is not None:
             self._warn_of_files_after_window()
             if known:
@@ -104,14 +106,17 @@ class EventFiles:
             files.sort(key=lambda file: file["modification_date"], reverse=True)
         return files
 
-    def _new_and_known(self) -> tuple[list[FileItemDict], list[FileItemDict]]:
+    def _new_and_known(self) -> tuple[list[BucketFile], list[BucketFile]]:
         """The files of the window: those that no run has read, and the others."""
-        new: list[FileItemDict] = []
-        known: list[FileItemDict] = []
+        new: list[BucketFile] = []
+        known: list[BucketFile] = []
         matches = 0
         for file in self._export.files(TABLE):
             if is_hidden(file["relative_path"]):
                 self._count("files_hidden")
+                continue
+            if file.problem is not None:
+                self._reader.refuse(file)
                 continue
             matches += 1
             if self._manifest is not None and file in self._manifest:
@@ -140,9 +145,7 @@ class EventFiles:
                 newer,
             )
 
-    def _with_newer(
-        self, new: list[FileItemDict], known: list[FileItemDict]
-    ) -> tuple[list[FileItemDict], list[FileItemDict]]:
+    def _with_newer(self, new: list[BucketFile], known: list[BucketFile]) -> tuple[list[BucketFile], list[BucketFile]]:
         """The files to read where a key is declared: new ones, and known ones that are newer than one of those.
 
         A merge cannot tell whether the row that it replaces is newer. But of the rows that it brings in together, the
@@ -157,7 +160,7 @@ class EventFiles:
         oldest = min((file["modification_date"] for file in late), default=newest)
         return new, [file for file in known if file["modification_date"] > oldest]
 
-    def read(self, file: FileItemDict) -> Iterator[pa.Table]:
+    def read(self, file: BucketFile) -> Iterator[pa.Table]:
         """The rows of a file; of one that was replaced meanwhile, also those of the version that is there now.
 
         Raises:
@@ -173,6 +176,13 @@ class EventFiles:
                 self._read.append((reading.file, reading.rows))
             if reading.rows:
                 self._fields.add(reading.columns)
+
+    def no_rows(self) -> pa.Table:
+        """A table without rows, with the columns that every file gets.
+
+        Not dlt's `materialize_table_schema`: it adds columns that must not be null, and that Arrow tables do not have.
+        """
+        return next(self._rows.make("", [pa.table({})], FIRST_FILE))
 
     def check_rules(self, check_everywhere: Callable[[Collection[str]], None]) -> None:
         """Refuse a privacy rule that names no column of the files.

@@ -13,12 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import pyarrow as pa
-from dlt.common.storages.fsspec_filesystem import FileItemDict
 from dlt.extract import DltResource
 from s3fs.utils import FileExpired
 
 from ometria_source.exceptions import MissingSettingError, UnreadableFileError
-from ometria_source.export.bucket import OpenedFile, has_changed, list_files, look_again, open_file
+from ometria_source.export.bucket import BucketFile, OpenedFile, has_changed, list_files, look_again, open_file
 from ometria_source.export.read import read_tables
 from ometria_source.export.retry import RetryBudget
 from ometria_source.sync.metrics import ROWS_READ
@@ -45,7 +44,7 @@ class Export:
     key: Sequence[str] | None
     columns: Mapping[str, str]
 
-    def files(self, table: str) -> Iterator[FileItemDict]:
+    def files(self, table: str) -> list[BucketFile]:
         """List the files.
 
         Args:
@@ -76,10 +75,14 @@ class _Attempt:
     rows: int = 0
     columns: set[str] = field(default_factory=set)
 
-    def is_still(self, file: FileItemDict, now: FileItemDict, now_etag: str | None) -> bool:
+    @property
+    def is_lost(self) -> bool:
+        """Whether the file was no longer there, or was another one, before its end."""
+        return isinstance(self.failure, FileNotFoundError | FileExpired)
+
+    def is_still(self, file: BucketFile, now: BucketFile, now_etag: str | None) -> bool:
         """Whether the file is the one that was read."""
-        is_lost = isinstance(self.failure, FileNotFoundError | FileExpired)
-        return not is_lost and now_etag == self.etag and not has_changed(file, now)
+        return not self.is_lost and now_etag == self.etag and not has_changed(file, now)
 
 
 @dataclass(frozen=True)
@@ -93,7 +96,7 @@ class Reading:
         was_replaced: Whether rows of an older version were handed on before.
     """
 
-    file: FileItemDict
+    file: BucketFile
     rows: int
     columns: set[str]
     was_replaced: bool
@@ -113,7 +116,7 @@ class FileReader:
         self._rows = rows
         self._count = count
 
-    def is_readable(self, file: FileItemDict) -> bool:
+    def is_readable(self, file: BucketFile) -> bool:
         """Whether the rows of a file can be read now; if not, the file is skipped."""
         attempt = _Attempt()
         try:
@@ -129,7 +132,7 @@ class FileReader:
             log.info("email_events: %s changed while it was looked at", file["relative_path"])
         return True
 
-    def read(self, file: FileItemDict) -> Generator[pa.Table, None, Reading | None]:
+    def read(self, file: BucketFile) -> Generator[pa.Table, None, Reading | None]:
         """Read a file to its end; again from its beginning, if it was replaced meanwhile.
 
         Args:
@@ -149,7 +152,7 @@ class FileReader:
         for number in range(MOST_READINGS):
             attempt = yield from self._try(file, modified_at)
             seen = self._export.retry(look_again, file, path=path)
-            if seen is None and attempt.failure:
+            if seen is None and attempt.is_lost:
                 log.warning("email_events: %s was deleted before its end was read; it is skipped", path)
                 return None
             if seen is None or attempt.is_still(file, *seen):
@@ -160,7 +163,7 @@ class FileReader:
             modified_at = max(file["modification_date"], modified_at + timedelta(microseconds=1))
         raise UnreadableFileError(path, "was replaced again and again while it was read")
 
-    def _try(self, file: FileItemDict, modified_at: datetime) -> Generator[pa.Table, None, _Attempt]:
+    def _try(self, file: BucketFile, modified_at: datetime) -> Generator[pa.Table, None, _Attempt]:
         attempt = _Attempt()
         try:
             with open_file(file, self._export.retry) as opened:
@@ -177,7 +180,7 @@ class FileReader:
             attempt.failure = error
         return attempt
 
-    def _tables(self, file: FileItemDict, opened: OpenedFile) -> Iterator[pa.Table]:
+    def _tables(self, file: BucketFile, opened: OpenedFile) -> Iterator[pa.Table]:
         """The tables of one version of a file.
 
         Raises:
@@ -190,7 +193,7 @@ class FileReader:
                     raise FileExpired(file["relative_path"], opened.etag)
             yield table
 
-    def _reading(self, file: FileItemDict, attempt: _Attempt, *, was_replaced: bool) -> Reading | None:
+    def _reading(self, file: BucketFile, attempt: _Attempt, *, was_replaced: bool) -> Reading | None:
         """What was read, or what is wrong with it."""
         failure = attempt.failure
         if failure is None:
@@ -200,6 +203,24 @@ class FileReader:
             self._skip(failure)
             return None
         raise failure
+
+    def refuse(self, file: BucketFile) -> None:
+        """Refuse a file that the listing found a problem with, or skip it.
+
+        Args:
+            file: With a `problem`. Where `file_glob` does not stand for it, it is only reported.
+
+        Raises:
+            UnreadableFileError: `on_bad_file` is "fail".
+        """
+        path = file["relative_path"]
+        if not file.is_match:
+            log.warning("email_events: %s %s", path, file.problem)
+            return
+        error = UnreadableFileError(path, str(file.problem))
+        if self._export.on_bad_file != "skip":
+            raise error
+        self._skip(error)
 
     def _skip(self, error: UnreadableFileError) -> None:
         self._count("files_unreadable", 1)

@@ -86,9 +86,14 @@ def email_events_resource(
         # one for each run: a reader of an earlier one may still be at it
         reading = EventFiles(export, start_date, privacy, newest_first=not is_deduplicated)
         files = reading.files()
+        has_table = False
         with closing(in_parallel(files, reading.read, readers=None if is_deduplicated else 1)) as tables:
             for table in row_groups(tables if is_deduplicated else first_rows(tables, KEY)):
+                has_table = has_table or table is not None
                 yield None if table is None else with_hints(table)
+        if not has_table and TABLE not in dlt.current.source_schema().tables:
+            # no file lies in the window of a backfill: the table is there all the same, as every other one is
+            yield with_hints(reading.no_rows())
         reading.check_rules(check_everywhere)
         reading.commit()
 
