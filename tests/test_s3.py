@@ -287,7 +287,7 @@ def test_a_file_that_is_replaced_between_two_requests_for_its_parts_is_read_agai
     bucket.put_object(Key=f"export/x.{file_format}", Body=contents["a"])
     monkeypatch.setattr("ometria_source.export.compression.PIECE_BYTES", 3000)
     monkeypatch.setattr("ometria_source.export.csv.BLOCK_BYTES", 3000)
-    monkeypatch.setattr("ometria_source.export.parquet_reader.BATCH_ROWS", 100)
+    monkeypatch.setattr("ometria_source.export.parquet.BATCH_ROWS", 100)
     read_tables, replacement = event_reading.read_tables, iter([contents["b"]])
 
     def interrupted(*arguments):
@@ -342,3 +342,12 @@ def test_archived_object(bucket, run, load, warehouse, monkeypatch):
     monkeypatch.setenv("SOURCES__OMETRIA__ON_BAD_FILE", "skip")
     assert "skipped old.csv: is archived" in load().out
     assert [row["event_id"] for row in warehouse.rows("email_events")] == ["a"]
+
+
+@pytest.mark.parametrize("file_glob", ["**", "*.csv"])
+def test_bucket_that_does_not_exist(bucket, run, monkeypatch, file_glob):
+    """It is named as missing, whatever the glob; a prefix without files is only empty."""
+    monkeypatch.setenv("SOURCES__OMETRIA__FILE_GLOB", file_glob)
+    assert "No file of the export matches" in run().out
+    monkeypatch.setenv("SOURCES__OMETRIA__BUCKET_URL", "s3://no-such-bucket-of-ours/export")
+    assert "there is no such bucket" in run().out

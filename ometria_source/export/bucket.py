@@ -26,6 +26,9 @@ from s3fs import S3FileSystem
 from ometria_source.export.folder import FoundFile, Glob, find_files
 from ometria_source.export.retry import RetryBudget, RetryingStream, bucket_error
 
+# Stores whose clients list all keys below a prefix at once; the others are listed folder by folder.
+FLAT_STORES = frozenset({"s3", "s3a", "gs", "gcs", "az", "abfs", "abfss", "adl"})
+
 # What s3fs takes for the version of an object, although a key may have it in its middle.
 _VERSION = "?versionId="
 
@@ -115,10 +118,41 @@ def _files_of(listing: DltResource) -> Iterator[BucketFile]:
             yield _local_file(found, client)
         return
     root = client._strip_protocol(url)
-    for path, info in client.find(posixpath.join(root, glob.folder), maxdepth=glob.depth, detail=True).items():
-        relative = path.removeprefix(root).removeprefix("/")
+    for info in _objects(client, root, glob, url.split("://", 1)[0]):
+        path = info["name"]
+        relative = _relative(path, root)
         if info["type"] == "file" and glob.matches(relative) and not (path.endswith("/") and not info["size"]):
             yield _stored_file(relative, path, info, url, client)
+
+
+def _objects(client: AbstractFileSystem, root: str, glob: Glob, scheme: str) -> Iterator[Mapping[str, Any]]:
+    """What a store lists where matches may lie.
+
+    fsspec's own walk over folders passes over those that must not be listed, as if they were empty.
+    """
+    folder = posixpath.join(root, glob.folder)
+    if glob.is_deep and scheme in FLAT_STORES:
+        yield from client.find(folder, detail=True).values()
+        return
+    folders = [folder]
+    while folders:
+        folder = folders.pop()
+        try:
+            listing = client.ls(folder, detail=True)
+        except FileNotFoundError as error:
+            if error.__cause__ is not None:
+                # the store's own answer, as that there is no such bucket; else nothing has been delivered there yet
+                raise
+            continue
+        for info in listing:
+            if info["type"] != "directory":
+                yield info
+            elif glob.may_hold(_relative(info["name"], root)):
+                folders.append(info["name"])
+
+
+def _relative(path: str, root: str) -> str:
+    return path.removeprefix(root).removeprefix("/")
 
 
 def _local_file(found: FoundFile, client: AbstractFileSystem) -> BucketFile:

@@ -42,9 +42,9 @@ class Glob:
         return "/".join(self._parts[:fixed])
 
     @property
-    def depth(self) -> int | None:
-        """How many parts below `folder` a match has; None: any number."""
-        return None if "**" in self._parts else len(self._parts) - (self.folder.count("/") + 1 if self.folder else 0)
+    def is_deep(self) -> bool:
+        """Whether a match may lie in any folder below `folder`."""
+        return "**" in self._parts
 
     def matches(self, path: str) -> bool:
         """Whether the pattern stands for this path."""

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
+from fsspec.implementations.memory import MemoryFileSystem
 
+from ometria_source.exceptions import BucketError
 from ometria_source.export.bucket import bucket_listing, has_changed, list_files, look_again
 from ometria_source.export.retry import RetryBudget
 
@@ -62,6 +64,18 @@ def test_a_file_that_was_replaced_is_seen_as_it_is_now(listed, put):
     assert now["size_in_bytes"] == 6
     with now.open(compression="disable") as stream:
         assert stream.read() == b"a\n1\n2\n"
+
+
+@pytest.mark.parametrize("file_glob", ["**", "*.csv", "folder/*"])
+def test_a_folder_that_must_not_be_listed_is_an_error(monkeypatch, file_glob):
+    """It is not taken for an empty one, whatever the glob."""
+
+    def denied(self, path, **_):
+        raise PermissionError("denied")
+
+    monkeypatch.setattr(MemoryFileSystem, "ls", denied)
+    with pytest.raises(BucketError, match="access is denied"):
+        list_files(bucket_listing("memory://export", None, file_glob, "ometria"), RetryBudget(0))
 
 
 def test_a_file_that_is_gone_is_told(listed):
