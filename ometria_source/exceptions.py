@@ -12,7 +12,7 @@ OmetriaError
   +-- MissingSettingError       a table needs a setting that is not there
   +-- AccessDeniedError         Ometria refuses the key (401, 403)
   +-- UnavailableError          no usable answer from Ometria within the retry budget
-  +-- SpentRequestsError        a check has sent as many requests as it may
+  +-- RequestLimitError         a check has sent as many requests as it may
   +-- UnexpectedAnswerError     an answer that the documented API would not give
   |     +-- NotFoundError           the path or the object does not exist (404)
   +-- IncompleteScanError       an answer that cannot be known to be whole

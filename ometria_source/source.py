@@ -74,6 +74,19 @@ from ometria_source.tables.unsubscribes import unsubscribes_resource
 
 STRICT = "strict"
 
+# Where dlt looks for the settings: `sources.ometria`.
+SECTION = "ometria"
+
+# The tables that mirror a collection by complete scans, and are not selected by default.
+MIRRORS = (
+    collections_resource,
+    contacts_resource,
+    orders_resource,
+    products_resource,
+    custom_events_resource,
+    data_deletion_requests_resource,
+)
+
 
 class Privacy:
     """What the settings say.
@@ -171,20 +184,6 @@ def _refuse_untouchable(rule: Rule) -> None:
             raise InvalidSettingError(
                 rule.setting, f"names `{rule.name}`, the key of `{table}`. Hash it with `hash_columns` instead."
             )
-
-
-# Where dlt looks for the settings: `sources.ometria`.
-SECTION = "ometria"
-
-# The tables that mirror a collection by complete scans, and are not selected by default.
-MIRRORS = (
-    collections_resource,
-    contacts_resource,
-    orders_resource,
-    products_resource,
-    custom_events_resource,
-    data_deletion_requests_resource,
-)
 
 
 @dlt.source(name=SECTION, section=SECTION, max_table_nesting=0)

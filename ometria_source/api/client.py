@@ -44,34 +44,9 @@ from ometria_source.exceptions import (
     UnexpectedAnswerError,
 )
 
-
-def parse_retry_after(header: str | None) -> float | None:
-    """How long the server asks to wait.
-
-    Args:
-        header: The value of `Retry-After`, if there was one.
-
-    Returns:
-        Seconds, zero for a date that is past; None where the header is absent or unreadable.
-    """
-    if header is None:
-        return None
-    try:
-        return max(0.0, float(header)) if float(header) < float("inf") else None
-    except ValueError:
-        pass
-    try:
-        until = parsedate_to_datetime(header)
-    except (ValueError, OverflowError):
-        return None
-    if until.tzinfo is None:
-        until = until.replace(tzinfo=timezone.utc)
-    return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
-
+log = logging.getLogger(__name__)
 
 JsonObject = dict[str, Any]
-
-log = logging.getLogger(__name__)
 
 # Seconds. Connecting takes one round trip; an answer of 250 profiles that takes a minute is not coming. Guesses.
 CONNECT_TIMEOUT = 10
@@ -101,6 +76,33 @@ SURROGATE = re.compile(rb"\\u[dD]|\xed[\xa0-\xbf]")
 LONG_INTEGER = re.compile(rb"\d{19}")
 INT64 = range(-(2**63), 2**63)
 
+# Hosts to which the key may travel without TLS: it never leaves the machine.
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def parse_retry_after(header: str | None) -> float | None:
+    """How long the server asks to wait.
+
+    Args:
+        header: The value of `Retry-After`, if there was one.
+
+    Returns:
+        Seconds, zero for a date that is past; None where the header is absent or unreadable.
+    """
+    if header is None:
+        return None
+    try:
+        return max(0.0, float(header)) if float(header) < float("inf") else None
+    except ValueError:
+        pass
+    try:
+        until = parsedate_to_datetime(header)
+    except (ValueError, OverflowError):
+        return None
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=timezone.utc)
+    return max(0.0, (until - datetime.now(timezone.utc)).total_seconds())
+
 
 class _TransientError(Exception):
     """A fault that a later attempt may not meet."""
@@ -125,7 +127,7 @@ class OmetriaClient:
         retries: Attempts that repeated a failed one.
         seconds_waited: Between failed attempts, summed over all requests.
         on_request: Called after each request, in whatever thread it was sent from.
-        told_to_wait: Of each 429, the header `Retry-After`; None: it had none.
+        retry_after_headers: The header `Retry-After` of each 429; None: it had none.
         most_requests: How many it may send.
     """
 
@@ -177,7 +179,7 @@ class OmetriaClient:
             NotFoundError: Status 404.
             UnexpectedAnswerError: A redirect, another status that no retry can mend, or (`probe`) no list.
             UnavailableError: No usable answer within the retry budget.
-            SpentRequestsError: It may send no more.
+            RequestLimitError: It may send no more.
             RequestCancelledError: The holder of the handle has cancelled it, or the client is closed.
         """
         handle = handle or RequestHandle()
@@ -336,10 +338,6 @@ def _rows(body: bytes) -> list[JsonObject]:
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise _NoListError("the answer is not a JSON list of objects")
     return rows
-
-
-# Hosts to which the key may travel without TLS: it never leaves the machine.
-LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 @dataclass(frozen=True)

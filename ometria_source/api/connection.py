@@ -26,7 +26,7 @@ class RequestHandle:
     """The handle of a request, with all its attempts, for a caller in another thread.
 
     Args:
-        on_leaving: Called once, when the first attempt has been sent.
+        on_sent: Called once, when the first attempt has been sent.
     """
 
     def __init__(self, on_sent: Callable[[], None] | None = None) -> None:
@@ -76,22 +76,22 @@ class Attempt:
         longest_answer: Seconds after which an answer that is not there whole is given up.
 
     Attributes:
-        left_at: When it was sent, in the pacer's time; None before that.
+        sent_at: When it was sent, in the pacer's time; None before that.
         overdue: Whether it was given up.
     """
 
     def __init__(self, handle: RequestHandle, pacer: Pacer, longest_opening: float, longest_answer: float) -> None:
         self.sent_at: float | None = None
         self.overdue = False
-        self._handle_of_request = handle
+        self._request = handle
         self._pacer = pacer
         self._longest_opening = longest_opening
         self._longest_answer = longest_answer
         self._timer: threading.Timer | None = None
-        self._handle: socket.socket | None = None
+        self._opening_socket: socket.socket | None = None
 
     def __enter__(self) -> Attempt:
-        self._pacer.acquire(self, self._handle_of_request.cancelled.is_set)
+        self._pacer.acquire(self, self._request.cancelled.is_set)
         self._token = _current.set(self)
         return self
 
@@ -107,26 +107,26 @@ class Attempt:
             connect()
         finally:
             self._stop_watching()
-            if self._handle is not None:
-                self._handle.close()
-                self._handle = None
+            if self._opening_socket is not None:
+                self._opening_socket.close()
+                self._opening_socket = None
 
     def watch_opening(self, connection: socket.socket) -> None:
         """Watch over a connection on which more may have to be said before it stands."""
         # TLS will take the place of the socket itself
-        self._handle = connection.dup()
-        self._handle_of_request.attach(self._handle)
+        self._opening_socket = connection.dup()
+        self._request.attach(self._opening_socket)
         if self.overdue:
-            self._handle_of_request.disconnect()
+            self._request.disconnect()
 
     def send(self, connection: _PacedConnection, send: Callable[[], None]) -> None:
         """Send the request through an open connection when its turn has come.
 
         Raises:
-            CalledOffError: It is no longer wanted.
+            RequestCancelledError: It is no longer wanted.
         """
         try:
-            with self._pacer.turn(self._handle_of_request.cancelled.is_set):
+            with self._pacer.turn(self._request.cancelled.is_set):
                 if connection.can_be_replaced and is_connection_dropped(connection):
                     # the pause before this turn was longer than the server keeps an idle connection
                     connection.close()
@@ -139,22 +139,22 @@ class Attempt:
             # also when the pipe breaks, which urllib3 passes over, since an answer may have come before
             self._pacer.release(self)
             if self.sent_at is not None:
-                self._handle_of_request.mark_sent()
+                self._request.mark_sent()
 
     def _watch(self, connection: socket.socket | None, longest: float) -> None:
         self._timer = threading.Timer(longest, self._give_up)
         self._timer.daemon = True
         self._timer.start()
-        self._handle_of_request.attach(connection)
+        self._request.attach(connection)
 
     def _stop_watching(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._handle_of_request.attach(None)
+        self._request.attach(None)
 
     def _give_up(self) -> None:
         self.overdue = True
-        self._handle_of_request.disconnect()
+        self._request.disconnect()
 
 
 class _PacedConnection(HTTPConnection):

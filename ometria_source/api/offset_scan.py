@@ -37,6 +37,14 @@ from ometria_source.exceptions import IncompleteScanError
 # Databases, "Temporary Databases").
 TEMPORARY = ""
 
+# A server that gives the rows of one place in another, so many pages further on, ignores `offset`: to push them there,
+# as many pages of new rows would have to come in between two requests. Where paging is documented, it is asked twice.
+PAGES_FURTHER_ON = (10, 25)
+
+# How often the same page may come from the same place, with no new row in between, before the scan is held to go round
+# in a circle. Each time takes a change of the collection, or a server that does not give a row where it gave it before.
+LONGEST_CIRCLE = 10
+
 
 class SeenIds:
     """A set of texts that can only grow. One thread at a time may use it."""
@@ -63,15 +71,6 @@ class SeenIds:
     def close(self) -> None:
         """Forget everything."""
         self._database.close()
-
-
-# A server that gives the rows of one place in another, so many pages further on, ignores `offset`: to push them there,
-# as many pages of new rows would have to come in between two requests. Where paging is documented, it is asked twice.
-PAGES_FURTHER_ON = (10, 25)
-
-# How often the same page may come from the same place, with no new row in between, before the scan is held to go round
-# in a circle. Each time takes a change of the collection, or a server that does not give a row where it gave it before.
-LONGEST_CIRCLE = 10
 
 
 def identity(row: JsonObject) -> str:

@@ -91,7 +91,7 @@ class Pacer:
             cancelled: As for `turn`.
 
         Raises:
-            CalledOffError: The request is no longer wanted.
+            RequestCancelledError: The request is no longer wanted.
         """
         try:
             with self._queue_moves:
@@ -123,7 +123,7 @@ class Pacer:
             cancelled: Whether the request is no longer wanted; asked until it is sent.
 
         Raises:
-            CalledOffError: It is not; no turn was used.
+            RequestCancelledError: It is not; no turn was used.
         """
         while (wait := self._time_to_wait()) > 0:
             if cancelled():

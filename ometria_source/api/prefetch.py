@@ -31,6 +31,9 @@ Result = TypeVar("Result")
 # mended. A guess at what a slow day looks like.
 SECONDS_AHEAD = 8
 
+# Bytes of one list's pages that wait in memory, about 20,000 ids; more go to a temporary file. A guess.
+KEPT_IN_MEMORY = 1_000_000
+
 
 def max_prefetch(requests_per_second: float) -> int:
     """How many requests may be in flight, or their answers waiting, for one reader.
@@ -152,10 +155,6 @@ class PagePrefetch:
             self._stopped = True
             if self._waiting is not None:
                 self._waiting.cancelled.set()
-
-
-# Bytes of one list's pages that wait in memory, about 20,000 ids; more go to a temporary file. A guess.
-KEPT_IN_MEMORY = 1_000_000
 
 
 class Spool:

@@ -41,6 +41,34 @@ from ometria_source.tables.profiles import PATH as PROFILES
 
 OK, FAILED, UNKNOWN = "ok", "failed", "unknown"
 
+# Beyond any account.
+FAR = 100_000_000
+
+# More than is documented.
+TOO_MANY = 1_000
+
+# The other endpoints, by the table that is read from each; one request each.
+OTHERS = {
+    "contacts": collections.PATH,
+    "orders": orders.PATH,
+    "products": products.PATH,
+    "custom_events": custom_events.PATH,
+    "push_errors": push_errors.PATH,
+    "data_deletion_requests": data_deletion_requests.PATH,
+}
+
+# Tables that need, besides an endpoint of their own or instead of one, that of another table.
+ALSO_NEEDED = {"collections": "contacts", "list_changes": "lists"}
+
+REPORT = "Report this to the maintainers of this project: it cannot be read safely."
+
+CHECK_KEY = "Check `sources.ometria.api_key` against Settings > API keys in Ometria, and `base_url`."
+
+NOT_ASKED = "it could not be asked"
+
+# Endpoints, one after the other, that refuse the key before it is held to be wrong.
+FIRST_REFUSALS = 3
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -88,35 +116,6 @@ class Findings:
         yield f"{finding.status} {finding.name}: {finding.finding}"
         if finding.advice:
             yield f"    {finding.advice}"
-
-
-# Beyond any account.
-FAR = 100_000_000
-
-# More than is documented.
-TOO_MANY = 1_000
-
-# The other endpoints, by the table that is read from each; one request each.
-OTHERS = {
-    "contacts": collections.PATH,
-    "orders": orders.PATH,
-    "products": products.PATH,
-    "custom_events": custom_events.PATH,
-    "push_errors": push_errors.PATH,
-    "data_deletion_requests": data_deletion_requests.PATH,
-}
-
-# Tables that need, besides an endpoint of their own or instead of one, that of another table.
-ALSO_NEEDED = {"collections": "contacts", "list_changes": "lists"}
-
-REPORT = "Report this to the maintainers of this project: it cannot be read safely."
-
-CHECK_KEY = "Check `sources.ometria.api_key` against Settings > API keys in Ometria, and `base_url`."
-
-NOT_ASKED = "it could not be asked"
-
-# Endpoints, one after the other, that refuse the key before it is held to be wrong.
-FIRST_REFUSALS = 3
 
 
 class AccountChecks:

@@ -61,7 +61,7 @@ class FoundFormat:
 
     Attributes:
         kind: Its format.
-        told_by: What told it.
+        detected_by: What it was detected by.
         packing: The compressions around it.
     """
 

@@ -30,6 +30,29 @@ from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_aft
 
 from ometria_source.exceptions import InvalidSettingError
 
+log = logging.getLogger(__name__)
+
+# Processes can meet at the dataset, at dlt's own tables and at those of a package; one more is for a deadlock.
+ATTEMPTS = 5
+
+# Seconds until another process has made what both were about to make.
+WAIT = wait_random(0.2, 2)
+
+# Other destinations' defaults suit. Parquet: measured on DuckDB, 14 times faster than INSERT statements. INSERT
+# statements: for rows of the export dlt would write csv, from which PostgreSQL reads an empty text as null.
+FILE_FORMATS: dict[str, TLoaderFileFormat] = {
+    "duckdb": "parquet",
+    "motherduck": "parquet",
+    "postgres": "insert_values",
+}
+
+# Whether dlt makes unique indexes, of which PostgreSQL alone has some by default: on the id that dlt gives each row.
+# After a kill, dlt loads a job again whose rows were committed; an index would refuse them, and every later run.
+INDEXES = "create_indexes"
+
+# Between two looks whether it is this load's turn.
+SECONDS_BETWEEN_LOOKS = 0.2
+
 
 def add_columns(pipeline: dlt.Pipeline, client: SupportsOpenTables, packages: Sequence[str]) -> None:
     """Give Iceberg tables the columns that packages bring, and a snapshot that has them.
@@ -60,15 +83,6 @@ def _add_columns(client: SupportsOpenTables, name: str, file: str) -> None:
     newest = table.current_snapshot()
     if newest is not None and newest.schema_id != table.schema().schema_id:
         table.append(columns.empty_table())
-
-
-log = logging.getLogger(__name__)
-
-# Processes can meet at the dataset, at dlt's own tables and at those of a package; one more is for a deadlock.
-ATTEMPTS = 5
-
-# Seconds until another process has made what both were about to make.
-WAIT = wait_random(0.2, 2)
 
 
 def change_tables(pipeline: dlt.Pipeline) -> None:
@@ -104,22 +118,6 @@ def _change_tables(pipeline: dlt.Pipeline, packages: Sequence[str]) -> None:
 
 def _log_retry(state: RetryCallState) -> None:
     log.info("attempt %s to change the tables failed; they are looked at again", state.attempt_number)
-
-
-# Other destinations' defaults suit. Parquet: measured on DuckDB, 14 times faster than INSERT statements. INSERT
-# statements: for rows of the export dlt would write csv, from which PostgreSQL reads an empty text as null.
-FILE_FORMATS: dict[str, TLoaderFileFormat] = {
-    "duckdb": "parquet",
-    "motherduck": "parquet",
-    "postgres": "insert_values",
-}
-
-# Whether dlt makes unique indexes, of which PostgreSQL alone has some by default: on the id that dlt gives each row.
-# After a kill, dlt loads a job again whose rows were committed; an index would refuse them, and every later run.
-INDEXES = "create_indexes"
-
-# Between two looks whether it is this load's turn.
-SECONDS_BETWEEN_LOOKS = 0.2
 
 
 class SharedPipeline(dlt.Pipeline):

@@ -74,6 +74,9 @@ HIDDEN = (
 # How dlt names the files of a load package that tell why a job failed.
 ERROR_FILES = "*.exception"
 
+# Where dlt's exceptions keep what they were raised for, besides Python's own chain.
+CAUSES = ("__cause__", "exception", "client_exception", "job_exception", "__context__")
+
 
 def redacted(text: str) -> str:
     """The text of an error without values.
@@ -172,10 +175,6 @@ def _redact_packages(pipeline: dlt.Pipeline) -> None:
             new = folder / f"{path.name}.redacted"
             new.write_text(rest, encoding="utf-8")
             new.replace(path)
-
-
-# Where dlt's exceptions keep what they were raised for, besides Python's own chain.
-CAUSES = ("__cause__", "exception", "client_exception", "job_exception", "__context__")
 
 
 def user_message(error: BaseException) -> str:

@@ -35,8 +35,19 @@ from ometria_source.exceptions import RunInProgressError
 from ometria_source.loading.destinations import check_dataset, create_pipeline
 from ometria_source.sync.destination import check_working_folder
 
+log = logging.getLogger(__name__)
+
 # Where the local state keeps how many files each extracted package has.
 EXTRACTED = "ometria_extracted"
+
+# Where the local state keeps the place that it belongs to: destination, dataset, current folder (which has DuckDB's
+# file), location. dlt does not store this key at the destination.
+TARGET = "ometria_place"
+
+ELSEWHERE = "The local state belongs to another destination, dataset or current folder"
+UNKNOWN = "The local state, made by another program, does not say to which destination it belongs"
+UNREADABLE = "The local state cannot be read"
+INCONSISTENT = "The local state, or a pending package, does not follow from what the destination holds"
 
 
 def pending_packages(pipeline: dlt.Pipeline) -> list[Path]:
@@ -127,18 +138,6 @@ def store_schemas(pipeline: dlt.Pipeline) -> None:
         known = pipeline.schemas.load_schema(schema.name) if pipeline.schemas.has_schema(schema.name) else None
         if known is None or known.stored_version < schema.stored_version:
             pipeline.schemas.save_schema(schema)
-
-
-log = logging.getLogger(__name__)
-
-# Where the local state keeps the place that it belongs to: destination, dataset, current folder (which has DuckDB's
-# file), location. dlt does not store this key at the destination.
-TARGET = "ometria_place"
-
-ELSEWHERE = "The local state belongs to another destination, dataset or current folder"
-UNKNOWN = "The local state, made by another program, does not say to which destination it belongs"
-UNREADABLE = "The local state cannot be read"
-INCONSISTENT = "The local state, or a pending package, does not follow from what the destination holds"
 
 
 @with_config(spec=PipelineConfiguration, sections=("pipelines",), section_arg_name="pipeline_name")

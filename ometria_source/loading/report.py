@@ -25,6 +25,23 @@ log = logging.getLogger(__name__)
 # The column that tells how new the newest row of a log is; a time in the future does not count.
 NEWEST = {"unsubscribes": "_cursor", "list_changes": "_cursor", "email_events": "_file_modified_at"}
 
+# Counters of a table that are worth a note when they are not zero.
+NOTED_METRICS = {
+    "files_read": "{:,} files read",
+    "files_known": "{:,} known files not read again",
+    "files_read_again": "{:,} of them known ones that are newer than a late one",
+    "files_unreadable": "{:,} unreadable files skipped",
+    "files_before_window": "{:,} files older than the window left alone",
+    "files_after_window": "{:,} files newer than the window left alone",
+    "files_hidden": "{:,} files skipped, because their names begin with `_` or `.`",
+}
+
+# What a shell reports of a program that SIGINT ended.
+INTERRUPTED = 130
+
+# What dlt puts between the name of a column and the type of a variant.
+VARIANT = "__v_"
+
 
 def count_rows(pipeline: dlt.Pipeline, name: str) -> int | None:
     """The current rows of a table: without past versions, and without rows that are kept although they vanished.
@@ -67,24 +84,6 @@ def newest(pipeline: dlt.Pipeline, name: str) -> datetime | None:
     except Exception as error:  # noqa: BLE001  as above
         log.info("the newest row of %s is not known: %s", name, type(error).__name__)
         return None
-
-
-# Counters of a table that are worth a note when they are not zero.
-NOTED_METRICS = {
-    "files_read": "{:,} files read",
-    "files_known": "{:,} known files not read again",
-    "files_read_again": "{:,} of them known ones that are newer than a late one",
-    "files_unreadable": "{:,} unreadable files skipped",
-    "files_before_window": "{:,} files older than the window left alone",
-    "files_after_window": "{:,} files newer than the window left alone",
-    "files_hidden": "{:,} files skipped, because their names begin with `_` or `.`",
-}
-
-# What a shell reports of a program that SIGINT ended.
-INTERRUPTED = 130
-
-# What dlt puts between the name of a column and the type of a variant.
-VARIANT = "__v_"
 
 
 @dataclass

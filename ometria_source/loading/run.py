@@ -48,6 +48,10 @@ from ometria_source.sync.history import check_history
 from ometria_source.sync.metrics import REQUESTS, ROWS_READ
 from ometria_source.tables import DOCUMENTED, NESTED, PARENTS
 
+log = logging.getLogger(__name__)
+
+APPENDED = "rows are added, not merged: those that are read again are doubled, and none is removed"
+
 
 def check_settings(
     pipeline: dlt.Pipeline, source: DltSource, tables: list[str], full_refresh: bool, privacy: Privacy
@@ -100,11 +104,6 @@ def configured_privacy(
 ) -> Privacy:
     """The settings, where the source looks for them."""
     return Privacy(hash_columns, drop_columns, pii_salt, privacy)
-
-
-log = logging.getLogger(__name__)
-
-APPENDED = "rows are added, not merged: those that are read again are doubled, and none is removed"
 
 
 def run_tables(

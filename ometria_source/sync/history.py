@@ -34,6 +34,8 @@ HISTORY = "scd2"
 # The column with the version of a row.
 ROW_VERSION = "row_version"
 
+DIGEST_BYTES = 16
+
 
 def keeps_history(table: TTableSchema) -> bool:
     """Whether a table, as hints or as it is stored in a schema, keeps its past."""
@@ -65,9 +67,6 @@ def check_history(resource: DltResource, schema: Schema | None) -> None:
             "gives up its past, or name it again."
         )
     raise InvalidSettingError("history", problem)
-
-
-DIGEST_BYTES = 16
 
 
 def row_version(row: Row, columns: TTableSchemaColumns, unordered: Collection[str]) -> str:

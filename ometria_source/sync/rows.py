@@ -43,6 +43,8 @@ TYPE_FIELD = "@type"
 # The same few names come with every row.
 in_snake_case = lru_cache(maxsize=4096)(NamingConvention().normalize_path)
 
+_INT64 = range(-(2**63), 2**63)
+
 
 class RowMapper:
     """Turns the objects of one collection into rows of one table.
@@ -187,9 +189,6 @@ def read_date(value: Any) -> Any:
         return date.fromisoformat(value) if isinstance(value, str) and len(value) == len("YYYY-MM-DD") else value
     except ValueError:
         return value
-
-
-_INT64 = range(-(2**63), 2**63)
 
 
 class Variants:

@@ -60,6 +60,8 @@ from ometria_source.sync.soft_deletes import DELETED_AT, DELETED_AT_COLUMN, DELE
 from ometria_source.sync.spec import FIELD_PREFIXES, RecordTable
 from ometria_source.sync.steps import AddRowVersions, DeduplicateKeys, Key, RevealHiddenRows, Step, hide_from_steps
 
+log = logging.getLogger(__name__)
+
 # A field of these names gets a suffix, also where the columns are not there: they may be switched on later.
 KEPT_COLUMNS = (ROW_VERSION, DELETED_AT)
 
@@ -177,9 +179,6 @@ class _FinalStep(RevealHiddenRows):
             )
 
 
-log = logging.getLogger(__name__)
-
-
 def mirror(
     table: RecordTable,
     pages: Callable[[OmetriaClient], Iterator[list[JsonObject]]],
@@ -278,7 +277,7 @@ class RecordRows:
     Args:
         table: What they are made of.
         policies: What is hashed and dropped, by table.
-        tells_childless: Whether a parent without children must be told of by a row of its own.
+        marks_childless: Whether a parent without children yields a row of its own.
         parent_key: The key of the parent, of a child.
     """
 
@@ -399,7 +398,7 @@ class RecordRows:
             child.note(state.setdefault(child._table.name, {}))
 
     def warn_about_repeated_keys(self) -> None:
-        """Tell of rows whose key another one of the same parent has."""
+        """Warn about rows whose key another row of the same parent has."""
         if self._repeated_keys:
             log.warning(
                 "%s: %d rows have the key of another one of the same parent; a number was added to their `%s`",

@@ -32,6 +32,23 @@ DLT_COLUMNS = "_dlt_"
 # Rows that are fetched at a time; a guess between memory and overhead.
 ROWS_AT_A_TIME = 5_000
 
+# When a row was first missed.
+DELETED_AT = "deleted_at"
+
+# Tells our column from one of this name that an account's own export has.
+DELETED_HINT = "x-deleted-at"
+
+DELETED_AT_COLUMN: Any = {
+    DELETED_AT: {
+        DELETED_HINT: True,
+        "data_type": "timestamp",
+        "description": "When this row was first missed in Ometria (UTC): the start of that scan. Null: it is there.",
+    }
+}
+
+# Keys in one query; a guess below every destination's limit of parameters.
+KEYS_AT_A_TIME = 500
+
 
 class DestinationTable:
     """What the destination holds of a table.
@@ -121,24 +138,6 @@ def _read_back(kind: Any, value: Any) -> Any:
     if kind == "json":
         return json.loads(value) if isinstance(value, str) else value
     return coerce_value(kind, py_type_to_sc_type(type(value)), value)
-
-
-# When a row was first missed.
-DELETED_AT = "deleted_at"
-
-# Tells our column from one of this name that an account's own export has.
-DELETED_HINT = "x-deleted-at"
-
-DELETED_AT_COLUMN: Any = {
-    DELETED_AT: {
-        DELETED_HINT: True,
-        "data_type": "timestamp",
-        "description": "When this row was first missed in Ometria (UTC): the start of that scan. Null: it is there.",
-    }
-}
-
-# Keys in one query; a guess below every destination's limit of parameters.
-KEYS_AT_A_TIME = 500
 
 
 class KeepDeletedRows(DeduplicateKeys):

@@ -30,7 +30,7 @@ class HiddenRows(list[Row]):
     """Rows that are none of the table's: markers, and what is nested. Being an empty list, they pass a user's steps.
 
     Args:
-        rows: What `HiddenRows` stands for.
+        rows: The rows.
     """
 
     def __init__(self, rows: list[Row]) -> None:

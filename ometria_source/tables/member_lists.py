@@ -48,6 +48,32 @@ CANDIDATE_PATHS = ("/lists/{list_id}/profiles", "/lists/{list_id}/members", "/li
 # A list may be gone, or empty, when it is asked for: so many are tried before a path is given up.
 LISTS_TRIED = 3
 
+COLUMNS: TTableSchemaColumns = {
+    "list_id": {"data_type": "text", "nullable": False, "description": "A list; its title is in `lists`."},
+    "profile_id": {"data_type": "text", "nullable": False, "description": "A profile that is in the list."},
+}
+
+_PAIR = one_text("list_id", "profile_id")
+
+# Put together from constants of ours only, hence the silenced warning about SQL in strings.
+MERGE: TDeleteInsertStrategyDict = {
+    "disposition": "merge",
+    "strategy": "delete-insert",
+    "source_filter": f"list_id <> '{COMPLETE_SCAN_MARKER}' AND profile_id <> '{COMPLETE_SCAN_MARKER}'",
+    "destination_scope": (
+        f"({_PAIR} IN (SELECT {_PAIR} FROM {{staging_table}}) "  # noqa: S608
+        f"OR list_id IN (SELECT list_id FROM {{staging_table}} WHERE profile_id = '{COMPLETE_SCAN_MARKER}') "
+        f"OR profile_id IN (SELECT profile_id FROM {{staging_table}} WHERE list_id = '{COMPLETE_SCAN_MARKER}') "
+        f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE list_id = '{COMPLETE_SCAN_MARKER}' "
+        f"AND profile_id = '{COMPLETE_SCAN_MARKER}'))"
+    ),
+}
+
+# Rows that are handed to dlt at a time when they come from the profiles; a guess between memory and overhead.
+ROWS_AT_A_TIME = 5_000
+
+Pair = dict[str, str]
+
 
 def find_path(client: OmetriaClient, lists: Sequence[JsonObject], remembered: str | None) -> str | None:
     """The path that answers with members.
@@ -140,31 +166,6 @@ def size_of(item: JsonObject) -> int | None:
     return size if isinstance(size, int) else None
 
 
-COLUMNS: TTableSchemaColumns = {
-    "list_id": {"data_type": "text", "nullable": False, "description": "A list; its title is in `lists`."},
-    "profile_id": {"data_type": "text", "nullable": False, "description": "A profile that is in the list."},
-}
-
-_PAIR = one_text("list_id", "profile_id")
-
-# Put together from constants of ours only, hence the silenced warning about SQL in strings.
-MERGE: TDeleteInsertStrategyDict = {
-    "disposition": "merge",
-    "strategy": "delete-insert",
-    "source_filter": f"list_id <> '{COMPLETE_SCAN_MARKER}' AND profile_id <> '{COMPLETE_SCAN_MARKER}'",
-    "destination_scope": (
-        f"({_PAIR} IN (SELECT {_PAIR} FROM {{staging_table}}) "  # noqa: S608
-        f"OR list_id IN (SELECT list_id FROM {{staging_table}} WHERE profile_id = '{COMPLETE_SCAN_MARKER}') "
-        f"OR profile_id IN (SELECT profile_id FROM {{staging_table}} WHERE list_id = '{COMPLETE_SCAN_MARKER}') "
-        f"OR EXISTS (SELECT 1 FROM {{staging_table}} WHERE list_id = '{COMPLETE_SCAN_MARKER}' "
-        f"AND profile_id = '{COMPLETE_SCAN_MARKER}'))"
-    ),
-}
-
-# Rows that are handed to dlt at a time when they come from the profiles; a guess between memory and overhead.
-ROWS_AT_A_TIME = 5_000
-
-
 def member_lists_resource(
     account: Account,
     shared_scan: SharedProfileScan,
@@ -231,9 +232,6 @@ def person_of(privacy: TablePrivacy) -> Callable[[str], str]:
     """What this table has instead of a profile's id: a hash, where that is wanted, else the id."""
     protection = RowPrivacy(privacy)
     return lambda profile_id: str(protection.value("profile_id", profile_id))
-
-
-Pair = dict[str, str]
 
 
 @dataclass

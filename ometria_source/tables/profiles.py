@@ -43,10 +43,77 @@ from ometria_source.sync.snapshot import KEPT_COLUMNS
 from ometria_source.sync.state import Watermark
 from ometria_source.sync.steps import HiddenRows, is_pipeline_run
 
+log = logging.getLogger(__name__)
+
 PATH = "/profiles"
 
 # A finished scan serves the run that made it. A source object that is used again later reads anew.
 SHARED_FOR = timedelta(minutes=10)
+
+# Ometria's spelling: Ometria docs, Profiles API. The columns' names: Daasity's Ometria integration specification.
+RENAMES = {"id": "profile_id", "name": "customer_name", "firstname": "first_name", "lastname": "last_name"}
+
+# Objects whose fields become columns of their own (Ometria docs: Profiles API).
+FLATTENED = ("dates", "stats")
+
+# The two forms of a phone number are one text, or its parts (seen in a public client's model).
+PHONE_PARTS = {"number": "phone_number", "country_code": "phone_number_country"}
+
+# Lists whose order means nothing: of tags, identities and segments.
+UNORDERED = ("tags", "identities", "lists")
+
+COLUMNS: TTableSchemaColumns = {
+    "profile_id": {"data_type": "text", "nullable": False, "description": "Ometria's id of this person."},
+    "email": {"data_type": "text", "description": "E-mail address. Not unique: older profiles can share one."},
+    "customer_id": {"data_type": "text", "description": "The retailer's own id of this customer."},
+    "customer_name": {"data_type": "text", "description": "Full name."},
+    "prefix": {"data_type": "text", "description": "Title before the name."},
+    "first_name": {"data_type": "text", "description": "First name."},
+    "middlename": {"data_type": "text", "description": "Middle name."},
+    "last_name": {"data_type": "text", "description": "Last name."},
+    "suffix": {"data_type": "text", "description": "What follows the name."},
+    "gender": {"data_type": "text", "description": "`m` or `f`; a public client also knows `o`."},
+    "date_of_birth": {"data_type": "date", "description": "Date of birth."},
+    "country": {
+        "data_type": "text",
+        "description": "Country code; from `country_id` where Ometria sends that instead.",
+    },
+    "marketing_optin": {
+        "data_type": "bool",
+        "description": "Whether this person agreed to marketing e-mail; null when Ometria has no answer.",
+    },
+    "seen": {"data_type": "bool", "description": "Ometria's `seen`; its meaning is not documented."},
+    "timezone": {"data_type": "text", "description": "Time zone of this person."},
+    "lifecycle_status": {
+        "data_type": "text",
+        "description": "Ometria's lifecycle status; its values are not documented.",
+    },
+    "is_email_valid": {"data_type": "bool", "description": "Whether Ometria holds the e-mail address for valid."},
+    "phone_number": {"data_type": "text", "description": "Phone number."},
+    "phone_number_country": {
+        "data_type": "text",
+        "description": "Country code of the phone number, where Ometria gives one.",
+    },
+    "tags": {"data_type": "json", "description": "List of tags."},
+    "properties": {"data_type": "json", "description": "The account's custom fields."},
+    "identities": {"data_type": "json", "description": "List of {id, type}: what this person is identified by."},
+    "lists": {
+        "data_type": "json",
+        "description": "Segments of this person when the row was read. Moves of dynamic segments show at the next "
+        "complete scan; `member_lists` has one row for each.",
+    },
+    "dates__acquired": {"data_type": "timestamp", "description": "When this person was acquired."},
+    "dates__first_seen": {"data_type": "timestamp", "description": "First sighting."},
+    "dates__last_seen": {"data_type": "timestamp", "description": "Latest sighting."},
+    "dates__first_purchase": {"data_type": "timestamp", "description": "First purchase."},
+    "dates__last_purchase": {"data_type": "timestamp", "description": "Latest purchase."},
+    "stats__aov": {"data_type": "double", "description": "Average order value."},
+    "stats__orders": {"data_type": "bigint", "description": "Number of orders."},
+    "stats__orders_attempted": {"data_type": "bigint", "description": "Number of orders attempted."},
+    "stats__revenue": {"data_type": "double", "description": "Revenue."},
+    "stats__total_items": {"data_type": "bigint", "description": "Number of items bought."},
+    "stats__visits": {"data_type": "bigint", "description": "Number of visits."},
+}
 
 
 def profile_pages(client: OmetriaClient, since: datetime | None) -> Iterator[list[JsonObject]]:
@@ -140,74 +207,6 @@ def list_ids(profile: JsonObject) -> list[str] | None:
         return None
     ids = (str(item["id"]) for item in lists if isinstance(item, dict) and item.get("id") is not None)
     return list(dict.fromkeys(ids))
-
-
-log = logging.getLogger(__name__)
-
-# Ometria's spelling: Ometria docs, Profiles API. The columns' names: Daasity's Ometria integration specification.
-RENAMES = {"id": "profile_id", "name": "customer_name", "firstname": "first_name", "lastname": "last_name"}
-
-# Objects whose fields become columns of their own (Ometria docs: Profiles API).
-FLATTENED = ("dates", "stats")
-
-# The two forms of a phone number are one text, or its parts (seen in a public client's model).
-PHONE_PARTS = {"number": "phone_number", "country_code": "phone_number_country"}
-
-# Lists whose order means nothing: of tags, identities and segments.
-UNORDERED = ("tags", "identities", "lists")
-
-COLUMNS: TTableSchemaColumns = {
-    "profile_id": {"data_type": "text", "nullable": False, "description": "Ometria's id of this person."},
-    "email": {"data_type": "text", "description": "E-mail address. Not unique: older profiles can share one."},
-    "customer_id": {"data_type": "text", "description": "The retailer's own id of this customer."},
-    "customer_name": {"data_type": "text", "description": "Full name."},
-    "prefix": {"data_type": "text", "description": "Title before the name."},
-    "first_name": {"data_type": "text", "description": "First name."},
-    "middlename": {"data_type": "text", "description": "Middle name."},
-    "last_name": {"data_type": "text", "description": "Last name."},
-    "suffix": {"data_type": "text", "description": "What follows the name."},
-    "gender": {"data_type": "text", "description": "`m` or `f`; a public client also knows `o`."},
-    "date_of_birth": {"data_type": "date", "description": "Date of birth."},
-    "country": {
-        "data_type": "text",
-        "description": "Country code; from `country_id` where Ometria sends that instead.",
-    },
-    "marketing_optin": {
-        "data_type": "bool",
-        "description": "Whether this person agreed to marketing e-mail; null when Ometria has no answer.",
-    },
-    "seen": {"data_type": "bool", "description": "Ometria's `seen`; its meaning is not documented."},
-    "timezone": {"data_type": "text", "description": "Time zone of this person."},
-    "lifecycle_status": {
-        "data_type": "text",
-        "description": "Ometria's lifecycle status; its values are not documented.",
-    },
-    "is_email_valid": {"data_type": "bool", "description": "Whether Ometria holds the e-mail address for valid."},
-    "phone_number": {"data_type": "text", "description": "Phone number."},
-    "phone_number_country": {
-        "data_type": "text",
-        "description": "Country code of the phone number, where Ometria gives one.",
-    },
-    "tags": {"data_type": "json", "description": "List of tags."},
-    "properties": {"data_type": "json", "description": "The account's custom fields."},
-    "identities": {"data_type": "json", "description": "List of {id, type}: what this person is identified by."},
-    "lists": {
-        "data_type": "json",
-        "description": "Segments of this person when the row was read. Moves of dynamic segments show at the next "
-        "complete scan; `member_lists` has one row for each.",
-    },
-    "dates__acquired": {"data_type": "timestamp", "description": "When this person was acquired."},
-    "dates__first_seen": {"data_type": "timestamp", "description": "First sighting."},
-    "dates__last_seen": {"data_type": "timestamp", "description": "Latest sighting."},
-    "dates__first_purchase": {"data_type": "timestamp", "description": "First purchase."},
-    "dates__last_purchase": {"data_type": "timestamp", "description": "Latest purchase."},
-    "stats__aov": {"data_type": "double", "description": "Average order value."},
-    "stats__orders": {"data_type": "bigint", "description": "Number of orders."},
-    "stats__orders_attempted": {"data_type": "bigint", "description": "Number of orders attempted."},
-    "stats__revenue": {"data_type": "double", "description": "Revenue."},
-    "stats__total_items": {"data_type": "bigint", "description": "Number of items bought."},
-    "stats__visits": {"data_type": "bigint", "description": "Number of visits."},
-}
 
 
 def profiles_resource(
