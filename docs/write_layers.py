@@ -24,7 +24,7 @@ END = "<!-- end of layers -->"
 
 # From the ground up: a layer imports from lower ranks only. Layers of one rank do not import each other.
 RANKS = (
-    ("exceptions", "constants", "simulator"),
+    ("exceptions", "constants"),
     ("settings",),
     ("api", "export"),
     ("privacy",),
@@ -33,6 +33,8 @@ RANKS = (
     ("source",),
     ("loading",),
     ("describe",),
+    # imports nothing of the package, and only the program may import it
+    ("simulator",),
     ("cli",),
 )
 
@@ -49,7 +51,7 @@ def module_imports(root: Path = ROOT) -> dict[str, set[str]]:
         Dotted names by dotted name, all below the package's own name; the package itself is "".
     """
     paths = {_module_name(path.relative_to(root)): path for path in (root / PACKAGE).rglob("*.py")}
-    return {name: set(_imported(path, paths)) - {name} for name, path in paths.items()}
+    return {name: set(_imported(path, root, paths)) - {name} for name, path in paths.items()}
 
 
 def _module_name(path: Path) -> str:
@@ -57,13 +59,23 @@ def _module_name(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def _imported(path: Path, known: Mapping[str, Path]) -> Iterable[str]:
+def _imported(path: Path, root: Path, known: Mapping[str, Path]) -> Iterable[str]:
+    """What a module imports by name. That an import of a module also runs the packages around it is left out."""
+    package = path.relative_to(root).parent.parts
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
-            within = node.module.removeprefix(PACKAGE).removeprefix(".")
-            for alias in node.names:
-                name = f"{within}.{alias.name}".removeprefix(".")
-                yield name if name in known else within
+        if isinstance(node, ast.Import):
+            names = [(alias.name, "") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            around = ".".join(package[: len(package) + 1 - node.level]) if node.level else ""
+            module = ".".join(filter(None, (around, node.module)))
+            names = [(module, alias.name) for alias in node.names]
+        else:
+            continue
+        for module, name in names:
+            if module.split(".", maxsplit=1)[0] == PACKAGE:
+                within = module.removeprefix(PACKAGE).removeprefix(".")
+                full = f"{within}.{name}".strip(".")
+                yield full if full in known else within
 
 
 def find_cycle(imports: Imports) -> list[str]:
@@ -71,7 +83,8 @@ def find_cycle(imports: Imports) -> list[str]:
     try:
         TopologicalSorter(imports).prepare()
     except CycleError as error:
-        return list(error.args[1])
+        # it lists each module before the one that imports it
+        return [name or PACKAGE for name in reversed(error.args[1])]
     return []
 
 
@@ -90,12 +103,16 @@ def layer_imports(imports: Imports) -> dict[str, set[str]]:
 
 def against_the_order(layers: Imports) -> list[str]:
     """The imports from a layer of the same or a higher rank, as `a imports b`."""
-    rank = {layer: number for number, layers in enumerate(RANKS) for layer in layers}
+    rank = {layer: number for number, names in enumerate(RANKS) for layer in names}
     unknown = layers.keys() - rank.keys()
     if unknown:
         return [f"{name} has no rank" for name in sorted(unknown)]
     pairs = [(layer, target) for layer, targets in layers.items() for target in targets]
-    return [f"{layer} imports {target}" for layer, target in sorted(pairs) if rank[layer] <= rank[target]]
+    return [
+        f"{layer} imports {target}"
+        for layer, target in sorted(pairs)
+        if rank[layer] <= rank[target] or ("simulator" in (layer, target) and layer != "cli")
+    ]
 
 
 def _picture(layers: Imports) -> str:
@@ -126,8 +143,11 @@ def main() -> int:
     picture = _picture(layer_imports(imports))
 
     def with_picture(text: str) -> str:
-        before, rest = text.split(BEGINNING, 1)
-        return before + BEGINNING + picture + END + rest.split(END, 1)[1]
+        before, _, rest = text.partition(BEGINNING)
+        _, _, after = rest.partition(END)
+        if not after:
+            raise SystemExit(f"{TARGET.name} has no place for the picture, between {BEGINNING.strip()} and {END}.")
+        return before + BEGINNING + picture + END + after
 
     return write_or_check(__file__, str(__doc__), TARGET, with_picture)
 

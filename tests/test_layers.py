@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
+from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,10 +57,15 @@ def test_picture_is_current():
         ("export/formats.py", "from ometria_source.api import client", "export imports api"),
         ("exceptions.py", "from ometria_source import ometria_source", "exceptions imports source"),
         ("simulator/wire.py", "from ometria_source import constants", "simulator imports constants"),
+        ("tables/orders.py", "from ometria_source.simulator import wire", "tables imports simulator"),
+        ("api/pacing.py", "import ometria_source.tables.orders", "api imports tables"),
+        ("api/pacing.py", "from ..sync import rows", "api imports sync"),
+        ("api/pacing.py", "from . import client", "a cycle: api.client imports api.pacing imports api.client"),
+        ("api/pacing.py", "def late():\n    from ometria_source.sync import rows", "api imports sync"),
     ],
 )
 def test_import_against_the_order_fails(checkout, module, line, problem):
-    """An import that points the wrong way is named."""
+    """An import that points the wrong way is named, in whatever form it is written."""
     path = checkout / "ometria_source" / module
     path.write_text(f"{path.read_text(encoding='utf-8')}\n{line}\n", encoding="utf-8")
     result = check(checkout)
@@ -66,11 +73,32 @@ def test_import_against_the_order_fails(checkout, module, line, problem):
     assert problem in result.stderr
 
 
+def test_cycle_is_named_in_its_direction(monkeypatch):
+    """Each module of the cycle imports the next one."""
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    find_cycle = import_module("write_layers").find_cycle
+    imports = {"a": {"b", "x"}, "b": {"c"}, "c": {"a"}, "x": set()}
+    cycle = find_cycle(imports)
+    assert len(cycle) == 4
+    assert all(target in imports[module] for module, target in pairwise(cycle))
+    assert find_cycle({**imports, "c": set()}) == []
+
+
+def test_unknown_layer_fails(checkout):
+    """A new folder needs a rank."""
+    folder = checkout / "ometria_source" / "helpers"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    assert "helpers has no rank" in check(checkout).stderr
+
+
 def test_outdated_picture_fails(checkout):
     """A picture that lacks an arrow is refused."""
     page = checkout / "CONTRIBUTING.md"
     page.write_text(page.read_text(encoding="utf-8").replace("    cli --> simulator\n", ""), encoding="utf-8")
-    assert check(checkout).returncode == 1
+    result = check(checkout)
+    assert result.returncode == 1
+    assert "CONTRIBUTING.md is not what the code says" in result.stderr
 
 
 def test_tables_holds_tables_only():
