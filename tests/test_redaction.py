@@ -6,6 +6,7 @@ import logging
 
 import pytest
 
+from ometria_source.loading import run
 from ometria_source.loading.errors import redact_errors, redacted, redacted_traceback
 
 VALUE = "Ada O'Lovelace ada@shop.test"
@@ -114,3 +115,11 @@ def test_what_dlt_logs_of_an_error_holds_no_value(caplog):
 
     assert "Job … failed" in caplog.text
     assert "ValueError: '…'" in caplog.text
+
+
+def test_the_log_of_a_run_is_redacted():
+    """The logger that reports errors of dlt's steps is one of those whose records lose their values."""
+    redact_errors()
+    record = logging.LogRecord(run.log.name, logging.INFO, __file__, 1, "value `ada@shop.test`", None, None)
+    assert run.log.filter(record)
+    assert "ada" not in record.getMessage()

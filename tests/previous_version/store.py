@@ -2,8 +2,8 @@
 
     python tests/previous_version/store.py
 
-Run it in a checkout of that version, before the next one changes anything: it writes `<version>.tar.xz` beside this
-file, which `test_upgrade.py` continues from. All data is invented.
+Run it in a checkout of that version, installed with `pip install -e .`, before the next one changes anything: it writes
+`<version>-<commit>.tar.xz` beside this file, from which `test_upgrade.py` continues. All data is invented.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from ometria_source import __version__
+import ometria_source
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
 
 FOLDER = Path(__file__).parent
+CHECKOUT = FOLDER.parents[1]
 
 # What stands in the stored files for the folder in which the version ran.
 WORKSPACE = "{workspace}"
@@ -95,12 +96,12 @@ def run_scenario(name: str, folder: Path) -> None:
             "DLT_DATA_DIR": str(folder / "dlt"),
             "RUNTIME__DLTHUB_TELEMETRY": "false",
         }
-        command = [str(Path(sys.executable).with_name("ometria-pipeline")), "--tables", TABLES]
+        command = [sys.executable, str(CHECKOUT / "pipelines" / "ometria_pipeline.py"), "--tables", TABLES]
         # two runs, so that the state is that of a pipeline in use
         for _ in range(2):
             subprocess.run(command, cwd=folder, env=environment, check=True)
     pipeline = folder / "dlt" / "pipelines" / "ometria_pipeline"
-    # rows of its own kind, in a pickle that names the folder
+    # it names the folder, in a pickle; the next run writes its own
     (pipeline / "trace.pickle").unlink()
     shutil.rmtree(pipeline / ".lock", ignore_errors=True)
     for path in folder.rglob("*.json"):
@@ -110,13 +111,18 @@ def run_scenario(name: str, folder: Path) -> None:
 
 def main() -> None:
     """Store all scenarios in one archive."""
+    if not Path(ometria_source.__file__).is_relative_to(CHECKOUT):
+        raise SystemExit("Another checkout is installed: run `pip install -e .` in this one.")
+    commit = subprocess.check_output(["git", "rev-parse", "--short", "HEAD"], cwd=CHECKOUT, text=True).strip()
+    target = FOLDER / f"{ometria_source.__version__}-{commit}.tar.xz"
+    if list(FOLDER.glob(f"{ometria_source.__version__}-*")):
+        raise SystemExit(f"What {ometria_source.__version__} left is stored: raise the version first.")
     with tempfile.TemporaryDirectory() as parent:
         for name in SCENARIOS:
             folder = Path(parent) / name
             folder.mkdir()
             run_scenario(name, folder)
         # in one stream: the files of a working folder repeat each other
-        target = FOLDER / f"{__version__}.tar.xz"
         with tarfile.open(target, "w:xz", preset=9) as archive:
             archive.add(parent, arcname=".")
     print(f"{target.name}: {target.stat().st_size:,} bytes")
