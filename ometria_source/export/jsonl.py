@@ -21,8 +21,8 @@ from ometria_source.export.json_text import MAX_INTEGER_DIGITS, json_field, json
 BATCH_LINES = 20_000
 BATCH_BYTES = 8 << 20
 
-# Rows times different fields of one table: as many as its bytes can spell, six for each cell (`"a":1,`). So only a table
-# in which most cells are absent reaches it, whose memory would grow with the square of its lines.
+# Rows times different fields of one table: as many as its bytes can spell, six for each cell (`"a":1,`). So it is only
+# reached where most cells are absent, and memory would grow with the square of the lines.
 BATCH_CELLS = BATCH_BYTES // 6
 
 # The longest line; see `csv.MAX_RECORD_BYTES`.
