@@ -13,13 +13,12 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 
-import orjson
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.canonical import MICROSECOND, canonical_text, one_array
-from ometria_source.export.json_text import JSON_FIELD, is_json, json_text
+from ometria_source.export.json_text import JSON_FIELD, MAX_JSON_DEPTH, is_json, is_nested, json_text, parse_json
 
 # One Arrow type for each of dlt's data types. The decimal is dlt's default precision and scale.
 ARROW_TYPES: dict[str, pa.DataType] = {
@@ -59,7 +58,7 @@ def parse_text(text: pa.StringArray, data_type: str) -> pa.Array:
 
     Space around a cell is ignored, and an empty cell is null, in every type but text. Timestamps are ISO 8601, with
     `T` or a space, with or without an offset (without: UTC), or a date alone; what is finer than microseconds is cut
-    off.
+    off. JSON stays as it is written, but for what is nested deeper than `json_text.MAX_JSON_DEPTH`.
 
     Raises:
         ValueError: A cell cannot be read (pyarrow's error, whose text may quote the cell).
@@ -69,10 +68,7 @@ def parse_text(text: pa.StringArray, data_type: str) -> pa.Array:
     text = pc.utf8_trim_whitespace(text)
     text = pc.if_else(pc.equal(text, ""), None, text)
     if data_type == "json":
-        for cell in text:
-            if cell.is_valid:
-                orjson.loads(cell.as_py())
-        return text
+        return pa.array([None if cell is None else _parse_json(cell) for cell in text.to_pylist()], pa.string())
     if data_type == "bool":
         return _parse_bool(text)
     if data_type == "timestamp":
@@ -151,12 +147,18 @@ def _with_zone(text: pa.StringArray) -> pa.StringArray:
     return text
 
 
+def _parse_json(cell: str) -> str:
+    """JSON as it is written, but no deeper than `MAX_JSON_DEPTH`."""
+    value = parse_json(cell)
+    return json_text(value) if is_nested(value, MAX_JSON_DEPTH + 1) else cell
+
+
 def _is_canonical_json(cell: str | None) -> bool:
     if cell is None or not cell.startswith(("{", "[")):
         return False
     try:
-        return json_text(orjson.loads(cell)) == cell
-    except orjson.JSONDecodeError:
+        return json_text(parse_json(cell)) == cell
+    except ValueError:
         return False
 
 

@@ -15,7 +15,15 @@ import pyarrow.compute as pc
 from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 from ometria_source.export.canonical import one_array
-from ometria_source.export.json_text import is_json, json_text
+from ometria_source.export.json_text import (
+    MAX_INTEGER_DIGITS,
+    MAX_JSON_DEPTH,
+    is_json,
+    is_nested,
+    json_text,
+    parse_json,
+    shallow,
+)
 from ometria_source.privacy.rules import DROP, HASH, TablePrivacy, in_json
 
 _NAMING = NamingConvention()
@@ -71,13 +79,23 @@ class RowPrivacy:
 
         Args:
             column: Its column.
-            value: Of any depth; it is not changed.
+            value: Of any depth; it is not changed. One that is nested `MAX_JSON_DEPTH` levels or more is hashed as a
+                whole where its keys matter, because JSON text in it may have keys as well; without a salt it is None.
         """
-        for keys, action in self._policy.paths_into(column):
+        paths = self._policy.paths_into(column)
+        if is_nested(value, MAX_JSON_DEPTH):
+            if paths or self._policy.is_searched(column):
+                return self.whole(value)
+            value = shallow(value)
+        for keys, action in paths:
             value = in_json(value, keys, self._each if action == HASH else None, in_snake_case)
         if self._policy.is_searched(column):
             value = self._search(value)
         return self._hasher.without_emails(value) if self._hasher else value
+
+    def whole(self, value: Any) -> str | None:
+        """The hash of a value of which nothing may be written; None without a salt."""
+        return self._hasher.value(value) if self._hasher else None
 
     def _each(self, value: Any) -> Any:
         """The hash of what is at the end of a path; of each element, where that is a list."""
@@ -167,13 +185,40 @@ class ArrowPrivacy:
         """A text, or JSON, without what must not be in it."""
         if text.startswith(JSON_STARTS):
             try:
-                before = json.loads(text)
+                before = _parsed(text)
+            except RecursionError:
+                # deeper than can be looked into: nothing of it is known to be harmless
+                return json_text(self._values.whole(text))
             except ValueError:
                 return str(self._values.value(name, text))
             after = self._values.inside(name, before)
             # digits that Python's numbers have not are kept where nothing is to hide
             return text if after == before else json_text(after)
         return str(self._values.value(name, text))
+
+
+def _parsed(text: str) -> Any:
+    """Parse JSON, and what other programs write for JSON, such as `NaN` and half a surrogate pair.
+
+    Raises:
+        ValueError: It is neither.
+        RecursionError: It is nested too deep.
+    """
+    try:
+        return parse_json(text)
+    except ValueError:
+        value = json.loads(text, parse_int=_integer)
+        # as the API's client does: no database takes half a pair
+        whole = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        value = json.loads(whole)
+    if is_nested(value, MAX_JSON_DEPTH + 1):
+        # Whether Python can parse it depends on the version, and on the depth of the call.
+        raise RecursionError
+    return value
+
+
+def _integer(digits: str) -> int | str:
+    return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else digits
 
 
 def _hints(cells: pa.Array, is_looked_into: bool) -> Iterator[pa.Array]:
