@@ -38,6 +38,9 @@ KINDS = [f"{form}{packing}" for form, packing in product(FORMATS, PACK)]
 # Part of the name of a folder and of the file in it; all but the first are written with `%` in a URL.
 PATHS = ["plain", "a space", "ü", "a+b", "a#b", "50%", "%20", "a?b", "dt=2026-11-01", "ü b+c#d%e?f=g"]
 
+# Tried in every run of the tests, the others in the long one.
+QUICK = ["plain", "dt=2026-11-01", PATHS[-1]]
+
 # Which of the files of a folder is bad, by name and by time.
 POSITIONS = {"first": 0, "last": 2, "only": 0}
 
@@ -111,7 +114,9 @@ class Reader:
                 yield file["relative_path"], error.path
 
 
-@pytest.mark.parametrize("part", PATHS)
+@pytest.mark.parametrize(
+    "part", [part if part in QUICK else pytest.param(part, marks=pytest.mark.slow) for part in PATHS]
+)
 @pytest.mark.parametrize("damage", ["rows", "packing"])
 def test_a_bad_file_is_found_whatever_it_is_called(bucket, part, damage):
     """`fail` names it, `skip` gives none of its rows; when it is mended all are read."""
