@@ -269,7 +269,7 @@ def is_same_name(name, kind, key):
         return float(name) == key
     if pa.types.is_nested(kind):
         return False
-    return is_same(name, kind, key)
+    return is_same(name, kind, key) or (pa.types.is_duration(kind) and name == str(key))
 
 
 def check(found, made):
