@@ -368,3 +368,15 @@ def test_nested_dictionaries_are_read_from_every_row_group(row_group_size, kind)
         (pa.map_(pa.string(), words), [[("k", one)] for one in cells]),
     ]
     check(read(written(made, {"row_group_size": row_group_size})), made)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5])
+@pytest.mark.parametrize("inner", [pa.list_(pa.null()), pa.large_list(pa.null())], ids=str)
+def test_nested_lists_of_nulls_keep_their_length(rows, inner):
+    """A list of three nulls, below one of fixed size, has three nulls."""
+    nulls = [None, None, None]
+    made = [
+        (pa.list_(pa.struct([("a", inner)]), 1), [[{"a": nulls}], *[None] * (rows - 1)]),
+        (pa.list_(inner, 1), [[nulls]] * rows),
+    ]
+    check(read(written(made, {})), made)
