@@ -19,6 +19,7 @@ from s3fs.utils import FileExpired
 
 from ometria_source.exceptions import MissingSettingError, UnreadableFileError
 from ometria_source.export.bucket import OpenedFile, has_changed, list_files, look_again, open_file
+from ometria_source.export.csv import CsvDialect
 from ometria_source.export.read import read_tables
 from ometria_source.export.retry import RetryBudget
 from ometria_source.sync.metrics import ROWS_READ
@@ -32,7 +33,8 @@ class Export:
     Attributes:
         listing: dlt's lister of the bucket; None where no `bucket_url` is configured.
         retry: Retries calls to its store.
-        file_glob: The setting of that name, and so are the other fields but `key` and `columns`.
+        file_glob: The setting of that name, and so are `file_format` and `on_bad_file`.
+        dialect: The settings `csv_delimiter` and `csv_encoding`.
         key: The setting `email_events_key`.
         columns: The setting `email_events_columns`.
     """
@@ -41,6 +43,7 @@ class Export:
     retry: RetryBudget
     file_glob: str
     file_format: str | None
+    dialect: CsvDialect
     on_bad_file: str
     key: Sequence[str] | None
     columns: Mapping[str, str]
@@ -106,12 +109,16 @@ class FileReader:
         export: How to read them.
         rows: Makes rows of them.
         count: Adds a number to a metric.
+
+    Attributes:
+        with_unnamed_columns: The paths of files that have columns without a name at the end.
     """
 
     def __init__(self, export: Export, rows: EventRows, count: Callable[[str, int], None]) -> None:
         self._export = export
         self._rows = rows
         self._count = count
+        self.with_unnamed_columns: set[str] = set()
 
     def is_readable(self, file: FileItemDict) -> bool:
         """Whether the rows of a file can be read now; if not, the file is skipped."""
@@ -183,11 +190,17 @@ class FileReader:
         Raises:
             FileExpired: It was replaced meanwhile.
         """
-        for table in read_tables(file["relative_path"], opened.stream, self._export.file_format):
+        path = file["relative_path"]
+
+        def note_unnamed(_: int) -> None:
+            self.with_unnamed_columns.add(path)
+
+        form = (self._export.file_format, None, self._export.dialect, note_unnamed)
+        for table in read_tables(path, opened.stream, *form):
             if not opened.is_one_version:
-                seen = self._export.retry(look_again, file, path=file["relative_path"])
+                seen = self._export.retry(look_again, file, path=path)
                 if seen is not None and (seen[1] != opened.etag or has_changed(file, seen[0])):
-                    raise FileExpired(file["relative_path"], opened.etag)
+                    raise FileExpired(path, opened.etag)
             yield table
 
     def _reading(self, file: FileItemDict, attempt: _Attempt, *, was_replaced: bool) -> Reading | None:
