@@ -247,8 +247,8 @@ def ometria_source(
             the machine's own.
         file_glob: Which files, relative to `bucket_url`.
         file_format: "csv", "tsv", "jsonl" or "parquet". None: by each file's name, else by its first bytes.
-        csv_delimiter: The character between the cells of csv and tsv, such as ";". None: a comma in csv, a tab in tsv; a
-            header that has another one is refused.
+        csv_delimiter: The character between the cells of csv and tsv, such as ";". None: a comma in csv, a tab in tsv;
+            a header that has another one is refused.
         csv_encoding: The encoding of csv and tsv, by its name in Python, such as "cp1252" or "utf-16". None: UTF-8,
             which a file that begins with its byte order mark always is.
         email_events_key: The columns that identify an event. None: a row is known by all its cells.

@@ -73,8 +73,8 @@ def as_utf8(path: str, pieces: Iterator[bytes], encoding: str | None) -> Iterato
             "if it is one of them",
             1,
         )
-    if expected.startswith(("utf-16", "utf-32")) and b"\0" not in head:
-        # each delimiter and each end of line has one; other text would pass for one long name of Chinese characters
+    if expected.startswith(("utf-16", "utf-32")) and not head.decode(expected, "ignore").encode("ascii", "ignore"):
+        # no delimiter and no end of line: other text, or another byte order, would pass for one long Chinese name
         raise UnreadableFileError(path, f"is not {encoding} text", 1)
     return _decoded(path, pieces, encoding)
 

@@ -111,7 +111,7 @@ class FileReader:
         count: Adds a number to a metric.
 
     Attributes:
-        with_unnamed_columns: The paths of files that have columns without a name at the end.
+        with_unnamed_columns: The paths of files whose last columns have no name, and were left out.
     """
 
     def __init__(self, export: Export, rows: EventRows, count: Callable[[str, int], None]) -> None:
@@ -130,7 +130,7 @@ class FileReader:
         except UnreadableFileError as error:
             seen = self._export.retry(look_again, file, path=file["relative_path"])
             if seen is not None and attempt.is_still(file, *seen):
-                self._skip(error)
+                self._skip(file, error)
                 return False
         except (FileNotFoundError, FileExpired):
             log.info("email_events: %s changed while it was looked at", file["relative_path"])
@@ -210,11 +210,12 @@ class FileReader:
             self._count("files_read", 1)
             return Reading(file, attempt.rows, attempt.columns, was_replaced)
         if isinstance(failure, UnreadableFileError) and self._export.on_bad_file == "skip" and not attempt.has_rows_out:
-            self._skip(failure)
+            self._skip(file, failure)
             return None
         raise failure
 
-    def _skip(self, error: UnreadableFileError) -> None:
+    def _skip(self, file: FileItemDict, error: UnreadableFileError) -> None:
+        self.with_unnamed_columns.discard(file["relative_path"])
         self._count("files_unreadable", 1)
         log.warning(
             "email_events: skipped %s: %s. Every run within `file_lag_days` tries it again", error.place, error.problem

@@ -90,6 +90,7 @@ def email_events_resource(
             for table in row_groups(tables if is_deduplicated else first_rows(tables, KEY)):
                 yield None if table is None else with_hints(table)
         reading.check_rules(check_everywhere)
+        reading.report_columns()
         reading.commit()
 
     return email_events
