@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Mapping
 from datetime import datetime, timezone
@@ -25,6 +26,9 @@ FILE_FORMATS = ("csv", "tsv", "jsonl", "parquet")
 DELETES = ("hard", "soft")
 COLUMN_TYPES = ("text", "bigint", "double", "decimal", "bool", "timestamp", "date", "time", "json")
 
+
+# Codecs of Python that are no encodings of a file, or not of one that holds delimiters.
+NO_ENCODINGS = ("idna", "punycode", "raw-unicode-escape", "unicode-escape", "undefined")
 
 # dlt's words.
 MODES = ("evolve", "freeze", "discard_row", "discard_value")
@@ -120,3 +124,23 @@ def check_choice(setting: str, value: str, choices: tuple[str, ...]) -> None:
     """Refuse a word that is none of the choices."""
     if value not in choices:
         raise InvalidSettingError(setting, f"must be one of {', '.join(choices)}.")
+
+
+def check_delimiter(setting: str, value: str) -> None:
+    """Refuse what cannot stand between two cells: a letter or digit would be taken for one in them."""
+    if len(value) != 1 or not value.isascii() or value.isalnum() or value in "\"'_\r\n\0":
+        raise InvalidSettingError(
+            setting, 'must be one ASCII character that is no letter, digit, underscore, quote or end of line: ";".'
+        )
+
+
+def check_encoding(setting: str, value: str) -> None:
+    """Refuse what Python has no codec for that reads text a piece at a time."""
+    sample = "a,b\n"
+    try:
+        codec = codecs.lookup(value)
+        is_encoding = codec.incrementaldecoder is not None and sample.encode(value).decode(value) == sample
+    except (LookupError, ValueError):
+        is_encoding = False
+    if not is_encoding or codec.name.replace("_", "-") in NO_ENCODINGS:
+        raise InvalidSettingError(setting, 'must be the name of an encoding, such as "cp1252", "latin-1" or "utf-16".')

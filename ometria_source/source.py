@@ -23,6 +23,7 @@ from ometria_source.constants import (
 )
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.export.bucket import bucket_listing
+from ometria_source.export.csv import CsvDialect
 from ometria_source.export.retry import RetryBudget
 from ometria_source.privacy.consistency import no_such_column
 from ometria_source.privacy.personal_words import EMAIL_COLUMNS
@@ -34,6 +35,8 @@ from ometria_source.settings import (
     MEMBER_LISTS_FROM,
     ON_BAD_FILE,
     check_choice,
+    check_delimiter,
+    check_encoding,
     check_not_negative,
     check_positive,
     check_window,
@@ -200,6 +203,8 @@ def ometria_source(
     credentials: Any = None,
     file_glob: str = "**",
     file_format: str | None = None,
+    csv_delimiter: str | None = None,
+    csv_encoding: str | None = None,
     email_events_key: list[str] | None = None,
     email_events_columns: dict[str, str] | None = None,
     file_lag_days: float = DEFAULT_FILE_LAG_DAYS,
@@ -241,6 +246,10 @@ def ometria_source(
             the machine's own.
         file_glob: Which files, relative to `bucket_url`.
         file_format: "csv", "tsv", "jsonl" or "parquet". None: by each file's name, else by its first bytes.
+        csv_delimiter: The character between the cells of csv and tsv, such as ";". None: a comma in csv, a tab in tsv;
+            a header that has another one is refused.
+        csv_encoding: The encoding of csv and tsv, by its name in Python, such as "cp1252" or "utf-16". None: UTF-8,
+            which a file that begins with its byte order mark always is.
         email_events_key: The columns that identify an event. None: a row is known by all its cells.
         email_events_columns: Types of columns that are not text, such as {"event_time": "timestamp"}.
         file_lag_days: How long a file may take to appear after its modification time.
@@ -296,6 +305,10 @@ def ometria_source(
         check_choice("history", table, TABLES_WITH_HISTORY)
     if file_format is not None:
         check_choice("file_format", file_format, FILE_FORMATS)
+    if csv_delimiter is not None:
+        check_delimiter("csv_delimiter", csv_delimiter)
+    if csv_encoding is not None:
+        check_encoding("csv_encoding", csv_encoding)
     personal = Privacy(hash_columns, drop_columns, pii_salt, privacy)
     if not bucket_url:
         personal.check_everywhere()
@@ -311,6 +324,7 @@ def ometria_source(
         RetryBudget(patience_minutes),
         file_glob,
         file_format,
+        CsvDialect(csv_delimiter, csv_encoding),
         on_bad_file,
         email_events_key,
         declared,

@@ -251,8 +251,9 @@ def test_a_column_whose_name_is_data_is_not_named_and_one_that_a_terminal_obeys_
     }
 
 
-def test_cells_that_are_divided_by_something_else_are_told(bucket, run):
+def test_cells_that_are_divided_by_something_else_than_is_set_are_told(bucket, run, monkeypatch):
     (bucket / "a.csv").write_text("event_id;event_type\n1;open\n")
+    monkeypatch.setenv("SOURCES__OMETRIA__CSV_DELIMITER", ",")
     assert "a.csv: it has one column" in run("--describe").out
 
 

@@ -121,6 +121,8 @@ def _source(ometria: SimulatedOmetria, export: Path) -> DltSource:
         credentials=None,
         file_glob="**",
         file_format=None,
+        csv_delimiter=None,
+        csv_encoding=None,
         email_events_key=None,
         email_events_columns=None,
         on_bad_file="fail",

@@ -11,6 +11,7 @@ from ometria_source.describe.render import description
 from ometria_source.describe.sample import sample_file, take_inventory
 from ometria_source.exceptions import NoFilesError
 from ometria_source.export.bucket import bucket_listing
+from ometria_source.export.csv import CsvDialect
 from ometria_source.export.retry import RetryBudget
 from ometria_source.source import SECTION, ometria_source
 from ometria_source.tables.email_events.reading import Export
@@ -35,8 +36,8 @@ def run_describe() -> int:
     inventory = take_inventory(export.files(TABLE))
     if not inventory.files + inventory.empty:
         raise NoFilesError(export.file_glob)
-    samples = [sample_file(file, export.file_format, export.retry) for file in inventory.sample]
-    show("\n".join(description(inventory, samples, export.file_format)))
+    samples = [sample_file(file, export.file_format, export.retry, export.dialect) for file in inventory.sample]
+    show("\n".join(description(inventory, samples, export.file_format, export.dialect)))
     return 1 if inventory.problems or any(sample.problem for sample in samples) else 0
 
 
@@ -47,10 +48,12 @@ def configured_export(
     credentials: Any = None,
     file_glob: str = "**",
     file_format: str | None = None,
+    csv_delimiter: str | None = None,
+    csv_encoding: str | None = None,
     patience_minutes: float = DEFAULT_PATIENCE_MINUTES,
 ) -> Export:
     """The export that the source would read."""
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
-    return Export(
-        listing, RetryBudget(patience_minutes), file_glob, file_format, on_bad_file="fail", key=None, columns={}
-    )
+    dialect = CsvDialect(csv_delimiter, csv_encoding)
+    retry = RetryBudget(patience_minutes)
+    return Export(listing, retry, file_glob, file_format, dialect, on_bad_file="fail", key=None, columns={})

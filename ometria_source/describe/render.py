@@ -21,7 +21,8 @@ from ometria_source.describe.hints import (
     key_advice,
     likely_joins,
 )
-from ometria_source.describe.sample import ROWS_OF_A_FILE, FileSample, Inventory
+from ometria_source.describe.sample import ROWS_OF_A_FILE, TRIED_FORMATS, FileSample, Inventory
+from ometria_source.export.csv import CsvDialect
 from ometria_source.export.formats import BY_NAME, BY_SETTING, FoundFormat, format_of
 from ometria_source.loading.report import aligned
 
@@ -29,13 +30,16 @@ from ometria_source.loading.report import aligned
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 
 
-def config_lines(file_format: str | None, keys: Sequence[KeyAdvice], types: Mapping[str, str]) -> list[str]:
+def config_lines(
+    file_format: str | None, keys: Sequence[KeyAdvice], types: Mapping[str, str], dialect: CsvDialect | None = None
+) -> list[str]:
     """The settings that a sample suggests, as TOML.
 
     Args:
         file_format: None where every file tells its own.
         keys: The likeliest first; only that one is written, and as a comment where it is not sure.
         types: Data type by column name.
+        dialect: What must be set to read csv; None: nothing.
 
     Returns:
         Lines of a TOML document.
@@ -43,6 +47,10 @@ def config_lines(file_format: str | None, keys: Sequence[KeyAdvice], types: Mapp
     lines = ["[sources.ometria]"]
     if file_format is not None:
         lines.append(f"file_format = {_quoted(file_format)}")
+    if dialect is not None and dialect.delimiter is not None:
+        lines.append(f"csv_delimiter = {_quoted(dialect.delimiter)}")
+    if dialect is not None and dialect.encoding is not None:
+        lines.append(f"csv_encoding = {_quoted(dialect.encoding)}")
     if keys:
         best = keys[0]
         setting = f"email_events_key = [{', '.join(map(_quoted, best.columns))}]"
@@ -69,13 +77,16 @@ MOST_KEYS = 5
 _OTHER_DELIMITERS = (";", "|", "\t", ",")
 
 
-def description(inventory: Inventory, samples: Sequence[FileSample], file_format: str | None) -> list[str]:
+def description(
+    inventory: Inventory, samples: Sequence[FileSample], file_format: str | None, dialect: CsvDialect | None = None
+) -> list[str]:
     """Describe an export.
 
     Args:
         inventory: What there is.
         samples: What was read of it, the newest file first.
         file_format: The setting of this name.
+        dialect: The settings of csv; None: none.
 
     Returns:
         Lines of text.
@@ -83,7 +94,8 @@ def description(inventory: Inventory, samples: Sequence[FileSample], file_format
     told = described(samples)
     columns = describe_columns(told)
     needed_format = _needed_format(samples, file_format)
-    lines = [*_inventory(inventory), "", *_files(samples, needed_format)]
+    needed_dialect = _needed_dialect(samples, dialect)
+    lines = [*_inventory(inventory), "", *_files(samples, needed_format, needed_dialect)]
     if not columns:
         return [*lines, "", "No column can be told: no file that was read has a header that looks like one, or a row."]
     keys = candidate_keys(told, columns)
@@ -94,7 +106,7 @@ def description(inventory: Inventory, samples: Sequence[FileSample], file_format
         _keys(keys, advice, columns),
         _times(columns),
         _joins(likely_joins(columns)),
-        _suggestion(config_lines(needed_format, advice, declarable_types(columns))),
+        _suggestion(config_lines(needed_format, advice, declarable_types(columns), needed_dialect)),
     )
     for section in sections:
         lines += ["", *section]
@@ -113,7 +125,9 @@ def _inventory(inventory: Inventory) -> Iterator[str]:
         yield f"  modified from {_instant(inventory.oldest)} to {_instant(inventory.newest)} (UTC)"
 
 
-def _files(samples: Sequence[FileSample], needed_format: str | None) -> Iterator[str]:
+def _files(
+    samples: Sequence[FileSample], needed_format: str | None, needed_dialect: CsvDialect | None
+) -> Iterator[str]:
     newest = "file" if len(samples) == 1 else f"{len(samples)} files"
     yield f"The newest {newest}, at most {ROWS_OF_A_FILE:,} rows of each; nothing is loaded:"
     cells = []
@@ -133,6 +147,13 @@ def _files(samples: Sequence[FileSample], needed_format: str | None) -> Iterator
                 f"{_printable(sample.path)}: a load refuses it, because nothing tells that it is {sample.tried}, and "
                 "`file_format` would have to hold for all files: leave it, or the others, out with `file_glob`."
             )
+        if sample.dialect is not None:
+            yield _dialect_remark(sample.path, sample.dialect, needed_dialect)
+        if sample.unnamed:
+            yield (
+                f"{_printable(sample.path)}: {_count(sample.unnamed, 'column')} at the end without a name: a load "
+                "leaves them out as long as they have no value."
+            )
         if sample.is_headerless:
             yield (
                 f"{_printable(sample.path)}: its first line looks like data, or comes again below. If the file has no "
@@ -140,9 +161,22 @@ def _files(samples: Sequence[FileSample], needed_format: str | None) -> Iterator
             )
         elif any(table.num_columns == 1 and _is_undivided(table.column_names[0]) for table in sample.tables):
             yield (
-                f"{_printable(sample.path)}: it has one column, in whose name other columns seem to be. Only commas "
-                "divide the cells of csv, and tabs those of tsv."
+                f"{_printable(sample.path)}: it has one column, in whose name other columns seem to be: check "
+                "`csv_delimiter`."
             )
+
+
+def _dialect_remark(path: str, dialect: CsvDialect, needed: CsvDialect | None) -> str:
+    """What was found of the dialect by trying it."""
+    facts = []
+    if dialect.delimiter is not None:
+        name = "a tab" if dialect.delimiter == "\t" else f"`{dialect.delimiter}`"
+        facts.append(f"its cells are delimited by {name}")
+    if dialect.encoding is not None:
+        is_guess = not dialect.encoding.startswith("utf")
+        facts.append(f"its text is {dialect.encoding}{', a guess: check a name with accents' if is_guess else ''}")
+    what = "" if needed is not None else "; the files differ in this, so no setting holds for all: use `file_glob`"
+    return f"{_printable(path)}: {' and '.join(facts)}{what}."
 
 
 def _is_undivided(name: str) -> bool:
@@ -281,6 +315,14 @@ def _needed_format(samples: Sequence[FileSample], file_format: str | None) -> st
     tried = {sample.tried for sample in read if sample.tried}
     kinds = {found.kind for sample in read for found in sample.found}
     return tried.pop() if len(tried) == 1 and tried == kinds else None
+
+
+def _needed_dialect(samples: Sequence[FileSample], given: CsvDialect | None) -> CsvDialect | None:
+    """The settings of csv that these files are read with, all of them; None: there are none, or none for all."""
+    configured = given or CsvDialect()
+    delimited = [s for s in samples if any(found.kind in TRIED_FORMATS for found in s.found)]
+    dialects = {sample.dialect or configured for sample in delimited}
+    return dialects.pop() if len(dialects) == 1 and dialects != {CsvDialect()} else None
 
 
 def _name(column: Column) -> str:

@@ -13,7 +13,8 @@ from s3fs.utils import FileExpired
 from ometria_source.describe.shapes import looks_headerless
 from ometria_source.exceptions import BucketError, UnknownFormatError, UnreadableFileError
 from ometria_source.export.bucket import BucketFile, open_file
-from ometria_source.export.formats import FoundFormat, is_hidden
+from ometria_source.export.csv import DELIMITERS, CsvDialect
+from ometria_source.export.formats import FoundFormat, format_of, is_hidden
 from ometria_source.export.read import read_tables
 from ometria_source.export.retry import RetryBudget, is_denied
 
@@ -28,6 +29,10 @@ BYTES_OF_A_FILE = 4 << 20
 # What a file is tried as that nothing tells the format of: whichever makes more columns of its header, two at least.
 # Names of columns hold a comma rather than a tab, so tsv is first.
 TRIED_FORMATS = ("tsv", "csv")
+
+# The encodings that a csv file is tried in that cannot be read as it is configured. Those of several bytes fit no other
+# text. Of those of one byte a character, which fit nearly any, the likeliest comes first: a guess.
+TRIED_ENCODINGS = ("utf-16", "utf-32", "utf-16-le", "utf-16-be", "cp1252", "latin-1")
 
 
 @dataclass
@@ -66,6 +71,8 @@ class FileSample:
         rows: How many there are.
         is_whole: Whether that is all of it.
         tried: The format that it was read as, where only trying it told.
+        dialect: What csv was read in, where only trying told a part of it.
+        unnamed: How many columns at the end have no name, and are left out.
         problem: A sentence: why it cannot be read.
         is_headerless: Its first line looks like data, so its columns' names may be somebody's.
     """
@@ -78,6 +85,8 @@ class FileSample:
     rows: int = 0
     is_whole: bool = True
     tried: str | None = None
+    dialect: CsvDialect | None = None
+    unnamed: int = 0
     problem: str | None = None
     is_headerless: bool = False
 
@@ -115,13 +124,16 @@ def take_inventory(files: Iterable[BucketFile], most: int = FILES_READ) -> Inven
     return result
 
 
-def sample_file(file: BucketFile, file_format: str | None, retry: RetryBudget) -> FileSample:
+def sample_file(
+    file: BucketFile, file_format: str | None, retry: RetryBudget, dialect: CsvDialect | None = None
+) -> FileSample:
     """Read the first rows of a file.
 
     Args:
         file: As it was listed.
         file_format: The setting of this name.
         retry: Retries calls to the bucket's store.
+        dialect: The settings of csv; None: none. What is not set is tried, if the file cannot be read without.
 
     Returns:
         The sample; of a file that cannot be read, the sentence that says why.
@@ -130,11 +142,11 @@ def sample_file(file: BucketFile, file_format: str | None, retry: RetryBudget) -
         BucketError: The store does not answer.
     """
     try:
-        return _read(file, file_format, retry)
+        return _read(file, file_format, retry, dialect)
     except UnknownFormatError as error:
-        return _try_formats(file, retry) or _unreadable(file, _problem(error))
+        return _try_formats(file, retry, dialect) or _unreadable(file, _problem(error))
     except UnreadableFileError as error:
-        return _unreadable(file, _problem(error))
+        return _try_dialects(file, file_format, retry, dialect) or _unreadable(file, _problem(error))
     except FileNotFoundError:
         return _unreadable(file, f"{file['relative_path']} was deleted before it was read.")
     except FileExpired:
@@ -159,13 +171,44 @@ def _nothing(file: BucketFile) -> FileSample:
     return FileSample(file["relative_path"], file["modification_date"], file["size_in_bytes"])
 
 
-def _try_formats(file: BucketFile, retry: RetryBudget) -> FileSample | None:
+def _try_dialects(
+    file: BucketFile, file_format: str | None, retry: RetryBudget, dialect: CsvDialect | None
+) -> FileSample | None:
+    """Read a file that is csv by its name or by `file_format`, but cannot be read so, in other dialects."""
+    if _kind(file["relative_path"], file_format) not in TRIED_FORMATS:
+        return None
+    given = dialect or CsvDialect()
+    best: FileSample | None = None
+    columns = 0
+    for encoding in [given.encoding] if given.encoding else [None, *TRIED_ENCODINGS]:
+        for delimiter in [given.delimiter] if given.delimiter else [None, *DELIMITERS]:
+            tried = CsvDialect(delimiter, encoding)
+            try:
+                sample = _read(file, file_format, retry, tried)
+            except UnreadableFileError:
+                continue
+            width = max((table.num_columns for table in sample.tables), default=0)
+            # one column is what any text has: without another delimiter it was not told by what it holds
+            if width > columns and (width > 1 or delimiter == given.delimiter):
+                best, columns = replace(sample, dialect=tried), width
+        if best is not None:
+            return best
+    return None
+
+
+def _kind(path: str, file_format: str | None) -> str | None:
+    """The format by the setting or the name; the files in a zip may be csv."""
+    kind, compression = format_of(path, file_format)
+    return "csv" if kind is None and compression == "zip" else kind
+
+
+def _try_formats(file: BucketFile, retry: RetryBudget, dialect: CsvDialect | None) -> FileSample | None:
     """Read a file that nothing tells the format of, where one of the two formats fits that have no mark."""
     best: FileSample | None = None
     columns = 1
     for kind in TRIED_FORMATS:
         try:
-            sample = _read(file, kind, retry)
+            sample = _read(file, kind, retry, dialect)
         except UnreadableFileError:
             continue
         width = max((table.num_columns for table in sample.tables), default=0)
@@ -174,12 +217,14 @@ def _try_formats(file: BucketFile, retry: RetryBudget) -> FileSample | None:
     return best
 
 
-def _read(file: BucketFile, file_format: str | None, retry: RetryBudget) -> FileSample:
+def _read(file: BucketFile, file_format: str | None, retry: RetryBudget, dialect: CsvDialect | None) -> FileSample:
     found: list[FoundFormat] = []
+    unnamed: list[int] = []
     tables: list[pa.Table] = []
     rows, room, is_whole = 0, BYTES_OF_A_FILE, True
+    form = (file_format, found.append, dialect, unnamed.append)
     with open_file(file, retry) as opened:
-        for table in read_tables(file["relative_path"], opened.stream, file_format, found.append):
+        for table in read_tables(file["relative_path"], opened.stream, *form):
             fits = min(table.num_rows, ROWS_OF_A_FILE - rows)
             if table.nbytes > room:
                 # at least one row: a file of giants still shows its columns
@@ -199,5 +244,6 @@ def _read(file: BucketFile, file_format: str | None, retry: RetryBudget) -> File
         tables=tuple(tables),
         rows=rows,
         is_whole=is_whole,
+        unnamed=max(unnamed, default=0),
         is_headerless=delimited and any(map(looks_headerless, tables)),
     )

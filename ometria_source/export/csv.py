@@ -6,63 +6,32 @@ here. Behind each block goes an end mark, a record with one cell too many: when 
 wrong, the block ended between two records; otherwise the cut was inside a quoted cell. A block that fails is still at
 hand, so the line is found by a second, slow look at this one block.
 
-Names and line numbers come from the syntax as Arrow's parser sees it. A quote opens a quoted cell only as its first
-character; what follows the closing quote is plain text again. A line ends with LF, CR LF or CR.
+Names and line numbers come from `csv_syntax`, which sees what Arrow's parser sees. Two more things that Arrow would
+read in silence are searched for: text behind a closing quote, and a header with other delimiters than the file's.
 """
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv
 
 from ometria_source.exceptions import UnreadableFileError
-
-OPEN_CELL = re.compile(rb'"[^"]*(?:""[^"]*)*')
-
-
-def cell_pattern(delimiter: bytes) -> re.Pattern[bytes]:
-    """A cell and what ends it, as Arrow sees them: a quote opens only at the start; text follows the closing one."""
-    sep = re.escape(delimiter)
-    return re.compile(rb'((?:"[^"]*(?:""[^"]*)*(?:"|\Z))?[^' + sep + rb"\r\n]*)(" + sep + rb"|\r\n|\n|\r|\Z)")
-
-
-def unquoted(cell: bytes) -> bytes:
-    """Take a cell out of its quotes, if it has any."""
-    if not cell.startswith(b'"'):
-        return cell
-    body, _, after = cell[1:].replace(b'""', b"\0").partition(b'"')
-    return body.replace(b"\0", b'"') + after
-
-
-def last_line_end_outside_quotes(data: bytes) -> int:
-    """Find the end of the last line that ends outside quotes, taking every quote for an opening or closing one.
-
-    Args:
-        data: Begins at the start of a record.
-
-    Returns:
-        The number of bytes up to and with the LF; 0: there is none.
-    """
-    odd = data.count(b'"') % 2 == 1
-    end = len(data)
-    while True:
-        quote = data.rfind(b'"', 0, end)
-        newline = -1 if odd else data.rfind(b"\n", quote + 1, end)
-        if newline >= 0 or quote < 0:
-            return newline + 1
-        odd, end = not odd, quote
-
-
-def count_lines(data: bytes) -> int:
-    """Count the ends of physical lines."""
-    lines = data.count(b"\n")
-    # CR LF is one end of line, and so is CR alone.
-    return lines + data.count(b"\r") - data.count(b"\r\n") if b"\r" in data else lines
-
+from ometria_source.export.csv_syntax import (
+    Syntax,
+    closing_quote,
+    count_lines,
+    last_line_end_outside_quotes,
+    unquoted,
+)
+from ometria_source.export.encodings import as_utf8
 
 # Bytes parsed at a time. One block is one table, which stays in memory until it is written: half of this is slower, and
 # more is no faster.
@@ -76,11 +45,38 @@ MAX_HEADER_BYTES = 1 << 20
 _BOM = b"\xef\xbb\xbf"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _UNCLOSED = "a quoted cell that begins in this record is never closed"
+_TOO_LONG = f"this record is longer than {MAX_RECORD_BYTES >> 20} MiB: a quote may not be closed"
 _NOT_TEXT = "is not UTF-8 text"
 _HAS_NUL = "holds a NUL byte, so it is not text"
+_TEXT_BEHIND_QUOTE = "a cell of this record has text behind its closing quote (a quote within quotes is written twice)"
+
+# What else than the delimiter of its format a file may have between its cells, the likeliest first.
+DELIMITERS = (";", "\t", "|", ",")
+
+# The first line by which Excel knows the delimiter.
+_EXCEL_LINE = re.compile(r"sep=(.)", re.IGNORECASE)
 
 
-def read_csv(path: str, pieces: Iterator[bytes], delimiter: str) -> Iterator[pa.Table]:
+@dataclass(frozen=True)
+class CsvDialect:
+    """What csv and tsv files are like.
+
+    Attributes:
+        delimiter: The setting `csv_delimiter`; None: that of the format, and a file that has another is refused.
+        encoding: The setting `csv_encoding`; None: UTF-8.
+    """
+
+    delimiter: str | None = None
+    encoding: str | None = None
+
+
+def read_csv(
+    path: str,
+    pieces: Iterator[bytes],
+    delimiter: str,
+    dialect: CsvDialect | None = None,
+    left_out: Callable[[int], None] | None = None,
+) -> Iterator[pa.Table]:
     """Read a csv file with a header.
 
     An empty cell is null, a quoted empty one is empty text. Lines with nothing on them are skipped, except in a file of
@@ -89,63 +85,98 @@ def read_csv(path: str, pieces: Iterator[bytes], delimiter: str) -> Iterator[pa.
     Args:
         path: For error messages.
         pieces: The file's bytes, decompressed.
-        delimiter: One ASCII character.
+        delimiter: The one of its format, an ASCII character.
+        dialect: What is set; None: nothing.
+        left_out: Called before the first table with the number of columns at the end that have no name, if there are
+            any: they are left out.
 
     Yields:
         Tables of text columns named as in the header. A header without rows yields one table without rows; a file
         without any text yields nothing.
 
     Raises:
-        UnreadableFileError: Not UTF-8, a NUL byte, a column name that is empty or there twice, a record with too few or
-            too many cells, a quote that is not closed. Gives the line on which the record begins.
+        UnreadableFileError: Not in its encoding, a NUL byte, a column name that is there twice, one that is empty
+            although the column has data or others behind it have names, a record with too few or too many cells, a
+            quote that is not closed or has text behind it, a delimiter that is not set. Gives the line on which the
+            record begins.
     """
-    blocks = _Blocks(path, pieces, delimiter)
+    dialect = dialect or CsvDialect()
+    blocks = _Blocks(path, as_utf8(path, pieces, dialect.encoding), delimiter, dialect)
     names = blocks.read_header()
     if names is None:
         return
+    named = [name for name in names if name]
+    if left_out and len(named) < len(names):
+        left_out(len(names) - len(named))
     empty = True
     for table in blocks.read_rows(names):
         empty = False
         yield table
     if empty:
-        yield pa.table({name: pa.array([], pa.string()) for name in names})
+        yield pa.table({name: pa.array([], pa.string()) for name in named})
 
 
 class _Blocks:
     """One pass over one file: the bytes not parsed yet, and the line on which they begin."""
 
-    def __init__(self, path: str, pieces: Iterator[bytes], delimiter: str) -> None:
+    def __init__(self, path: str, pieces: Iterator[bytes], delimiter: str, dialect: CsvDialect) -> None:
         self._path = path
         self._pieces = pieces
-        self._delimiter = delimiter
-        self._cell = cell_pattern(delimiter.encode())
+        self._delimiter = dialect.delimiter or delimiter
+        self._is_delimiter_set = dialect.delimiter is not None
+        self._not_text = _NOT_TEXT if dialect.encoding else f'{_NOT_TEXT}: set `csv_encoding`, such as "cp1252"'
+        self._syntax = Syntax(self._delimiter)
         self._buffer = b""
         self._line = 1
         self._ended = False
 
     def read_header(self) -> list[str] | None:
-        """Take the header off the front; None: there is no text at all."""
+        """Take the header off the front: its names, with an empty text for each at the end that is none.
+
+        None: there is no text at all.
+        """
         self._fill(BLOCK_BYTES)
-        self._buffer = self._buffer.removeprefix(_BOM)
-        while True:
-            start = len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))
-            cells, end = self._first_record(start)
-            # A terminator that touches the end of the buffer may be half of CR LF.
-            whole = end < len(self._buffer) or self._ended
-            if whole and end - start <= MAX_HEADER_BYTES:
-                break
-            if whole or len(self._buffer) > MAX_HEADER_BYTES:
-                raise self._error("has no end of line in its first MiB, so it is not a text table")
-            self._fill(2 * len(self._buffer))
-        if start == len(self._buffer):
+        while self._buffer.startswith(_BOM):
+            self._buffer = self._buffer.removeprefix(_BOM)
+        cells, end = self._first_cells()
+        if cells is not None and self._is_excel_line(cells):
+            self._take(end)
+            cells, end = self._first_cells()
+        if cells is None:
             return None
-        self._line += count_lines(self._buffer[:start])
         names = self._checked_names(cells)
-        if OPEN_CELL.fullmatch(cells[-1]):
-            raise self._error(_UNCLOSED)
-        self._line += count_lines(self._buffer[start:end])
-        self._buffer = self._buffer[end:]
+        self._take(end)
         return names
+
+    def _first_cells(self) -> tuple[list[bytes] | None, int]:
+        """The cells of the first record that is not blank, and where it ends; None: there is none."""
+        self._skip_blank_lines()
+        if not self._buffer:
+            return None, 0
+        while True:
+            cells, end = self._syntax.first_record(self._buffer[: MAX_HEADER_BYTES + 1], 0)
+            # an end of line that touches the end of the buffer may be half of CR LF
+            if end < len(self._buffer) or self._ended:
+                break
+            self._fill(2 * len(self._buffer))
+        if end > MAX_HEADER_BYTES:
+            raise self._error("has no end of line in its first MiB, so it is not a text table")
+        return cells, end
+
+    def _skip_blank_lines(self) -> None:
+        while True:
+            blank = len(self._buffer) - len(self._buffer.lstrip(b"\r\n"))
+            if blank < len(self._buffer) or self._ended:
+                self._take(blank)
+                return
+            # the last CR may be half of CR LF
+            self._take(blank - self._buffer.endswith(b"\r"))
+            self._fill(BLOCK_BYTES)
+
+    def _take(self, size: int) -> None:
+        """Let go of the first bytes of the buffer."""
+        self._line += count_lines(self._buffer[:size])
+        self._buffer = self._buffer[size:]
 
     def read_rows(self, names: list[str]) -> Iterator[pa.Table]:
         parse = _Parser(names, self._delimiter)
@@ -159,15 +190,15 @@ class _Blocks:
                 raise self._error(_HAS_NUL, self._line_of_offset(offset))
             block, table = self._parse_front(parse)
             if block:
-                self._line += count_lines(self._buffer[:block])
-                self._buffer = self._buffer[block:]
+                self._check_unnamed(parse, table)
+                self._take(block)
                 wanted = BLOCK_BYTES
                 if table.num_rows:
-                    yield table
+                    yield table.select(range(parse.named)) if parse.named < parse.width else table
             elif self._ended or len(self._buffer) > MAX_RECORD_BYTES:
-                raise self._error(_UNCLOSED if self._ended else self._too_long(), self._line_of_last_record())
+                raise self._error(_UNCLOSED, self._line_of_last_record()) if self._ended else self._error(_TOO_LONG)
             else:
-                wanted = len(self._buffer) + BLOCK_BYTES
+                wanted = min(len(self._buffer) + BLOCK_BYTES, MAX_RECORD_BYTES + 1)
 
     def _parse_front(self, parse: _Parser) -> tuple[int, Any]:
         """Parse as many whole records as the buffer holds; 0 bytes: none was seen to end."""
@@ -175,13 +206,19 @@ class _Blocks:
         for cut in self._cuts():
             bad = None if is_ascii else _first_bad_byte(self._buffer[:cut])
             if bad is not None:
-                raise self._error(_NOT_TEXT, self._line_of_offset(bad))
-            result = parse(self._buffer, cut)
-            if result is None:
-                raise self._error("cannot be parsed as delimited text")
-            table, bad_rows, whole = result
-            if whole and bad_rows:
+                raise self._error(self._not_text, self._line_of_offset(bad))
+            # a fault whether or not a record ends at the cut
+            if self._syntax.has_text_behind_quote(self._buffer, cut):
+                records = self._syntax.records(self._buffer[:cut])
+                start = next((record.start for record in records if record.has_text_behind_quote), 0)
+                raise self._error(_TEXT_BEHIND_QUOTE, self._line_at(start))
+            table, bad_rows, whole = parse(self._buffer, cut)
+            if bad_rows and (whole or table is None):
                 raise self._wrong_width(self._buffer[:cut], parse.width)
+            if table is None:
+                raise self._error("cannot be parsed as delimited text")
+            if whole and cut > MAX_RECORD_BYTES:
+                self._check_lengths(self._buffer[:cut])
             if whole:
                 return cut, table
         return 0, None
@@ -198,6 +235,9 @@ class _Blocks:
         last = self._buffer.rfind(b"\n") + 1 or self._buffer.rfind(b"\r", 0, -1) + 1
         if last and last != balanced:
             yield last
+        if len(self._buffer) > MAX_RECORD_BYTES:
+            # slow, but it finds the end of a record wherever there is one
+            yield from filter(None, [self._start_of_last_record()])
 
     def _fill(self, size: int) -> None:
         parts = [self._buffer]
@@ -211,23 +251,19 @@ class _Blocks:
                 have += len(piece)
         self._buffer = b"".join(parts) if len(parts) > 1 else self._buffer
 
-    def _first_record(self, start: int) -> tuple[list[bytes], int]:
-        cells = []
-        for match in self._cell.finditer(self._buffer, start):
-            cells.append(match[1])
-            if match[2] != self._delimiter.encode():
-                return cells, match.end()
-        return cells, len(self._buffer)
-
     def _checked_names(self, cells: list[bytes]) -> list[str]:
         if any(_first_bad_byte(cell) is not None for cell in cells):
-            raise self._error(_NOT_TEXT)
-        names = [unquoted(cell).decode() for cell in cells]
-        seen: dict[str, int] = {}
+            raise self._error(self._not_text)
         if any(b"\0" in cell for cell in cells):
             raise self._error(_HAS_NUL)
-        # A file without a header has somebody's data here: name no names.
-        for position, name in enumerate(names, 1):
+        if not self._is_delimiter_set:
+            self._check_delimiter(cells)
+        self._check_quotes(cells)
+        names = [unquoted(cell).decode() for cell in cells]
+        last = max((position for position, name in enumerate(names, 1) if name.strip()), default=len(names))
+        seen: dict[str, int] = {}
+        # a file without a header has data here: no name is shown
+        for position, name in enumerate(names[:last], 1):
             if _CONTROL.search(name):
                 raise self._error("has control characters in its header, so it is not text")
             if not name.strip():
@@ -235,40 +271,88 @@ class _Blocks:
             if name in seen:
                 raise self._error(f"columns {seen[name]} and {position} have the same name in the header")
             seen[name] = position
-        return names
+        return names[:last] + [""] * (len(names) - last)
+
+    def _check_quotes(self, cells: list[bytes]) -> None:
+        for cell in cells:
+            end = closing_quote(cell, 0) if cell.startswith(b'"') else len(cell)
+            if end < 0:
+                raise self._error(_UNCLOSED)
+            if end < len(cell):
+                raise self._error(_TEXT_BEHIND_QUOTE)
+
+    def _check_delimiter(self, cells: list[bytes]) -> None:
+        """Refuse a header that seems to be delimited by something else."""
+        if len(cells) == 1:
+            (header,) = cells
+            counts = {other: header.count(other.encode()) for other in DELIMITERS}
+            likely = max(DELIMITERS, key=lambda other: counts[other])
+            if counts[likely] and likely != self._delimiter:
+                raise self._error(f"its header is one column, with {_proposal(likely)}")
+            if counts[likely]:
+                raise self._error(
+                    "its header is one quoted cell, with delimiters in it: if that is the name of its only column, set "
+                    f"`csv_delimiter = {_as_toml(likely)}`"
+                )
+        for cell in cells:
+            end = closing_quote(cell, 0) if cell.startswith(b'"') else -1
+            behind = cell[end : end + 1].decode("ascii", "ignore") if end > 0 else ""
+            if behind and behind in DELIMITERS:
+                raise self._error(f"its header has quoted cells with {_proposal(behind)}")
+
+    def _is_excel_line(self, cells: list[bytes]) -> bool:
+        """Whether the first line is `sep=` with the delimiter that is set; with another, the file is refused."""
+        line = _EXCEL_LINE.fullmatch(unquoted(self._delimiter.encode().join(cells)).decode("ascii", "ignore"))
+        if line is None:
+            return False
+        if not self._is_delimiter_set:
+            raise self._error(f"its first line is Excel's `sep=`, with {_proposal(line[1])}")
+        if line[1] != self._delimiter:
+            raise self._error("its first line is Excel's `sep=`, with another delimiter than `csv_delimiter`")
+        return True
+
+    def _check_unnamed(self, parse: _Parser, table: pa.Table) -> None:
+        """Refuse data in a column at the end that has no name. A quoted empty cell is none."""
+        for place in range(parse.named, parse.width):
+            row = pc.index(pc.fill_null(pc.not_equal(table.column(place), ""), False), True).as_py()
+            if row >= 0:
+                records = (record for record in self._syntax.records(self._buffer) if not record.is_blank)
+                start = next(record.start for number, record in enumerate(records) if number == row)
+                problem = f"column {place + 1} has no name in the header, but a value in this record"
+                raise self._error(problem, self._line_at(start))
 
     def _wrong_width(self, block: bytes, expected: int) -> UnreadableFileError:
         """Find the first record that has not the header's number of cells."""
-        for start, width in self._records(block):
-            is_blank = width == 1 and block[start : start + 1] in (b"\n", b"\r", b"")
-            if width != expected and not is_blank:
-                problem = f"this record has {width} cells where the header has {expected}"
-                return self._error(problem, self._line_at(start))
+        for record in self._syntax.records(block):
+            if record.width != expected and not record.is_blank:
+                problem = f"this record has {record.width} cells where the header has {expected}"
+                return self._error(problem, self._line_at(record.start))
         return self._error(f"a record has more or fewer cells than the header, which has {expected}")
 
-    def _too_long(self) -> str:
-        return f"this record is longer than {MAX_RECORD_BYTES >> 20} MiB: a quote may not be closed"
-
-    def _records(self, block: bytes) -> Iterator[tuple[int, int]]:
-        """Each record's first byte and number of cells."""
-        start = width = 0
-        for match in self._cell.finditer(block):
-            width += 1
-            if match[2] != self._delimiter.encode():
-                yield start, width
-                start, width = match.end(), 0
-            if start == len(block):
-                return
+    def _check_lengths(self, block: bytes) -> None:
+        """Refuse a record that is longer than the bound, though the file ends behind it."""
+        starts = [record.start for record in self._syntax.records(block)]
+        for start, end in pairwise([*starts, len(block)]):
+            if end - start > MAX_RECORD_BYTES:
+                raise self._error(_TOO_LONG, self._line_at(start))
 
     def _line_at(self, offset: int) -> int:
         return self._line + count_lines(self._buffer[:offset])
 
     def _line_of_offset(self, offset: int) -> int:
-        starts = (start for start, _ in self._records(self._buffer) if start <= offset)
-        return self._line_at(max(starts, default=0))
+        return self._line_at(self._start_of_last_record(offset + 1))
 
     def _line_of_last_record(self) -> int:
-        return self._line_of_offset(len(self._buffer) - 1)
+        return self._line_at(self._start_of_last_record())
+
+    def _start_of_last_record(self, size: int | None = None) -> int:
+        """Where the last record begins of the first `size` bytes of the buffer, or of all of it."""
+        start = 0
+        data = self._buffer[:size]
+        if b"\n" in data or b"\r" in data:
+            for record in self._syntax.records(data):
+                start = record.start
+        return start
 
     def _error(self, problem: str, line: int | None = None) -> UnreadableFileError:
         return UnreadableFileError(self._path, problem, self._line if line is None else line)
@@ -279,7 +363,9 @@ class _Parser:
 
     def __init__(self, names: Sequence[str], delimiter: str) -> None:
         self.width = len(names)
-        self._names = list(names)
+        self.named = sum(map(bool, names))
+        # NUL is refused in names, so no column has the name of one that has none
+        self._names = [name or f"\0{place}" for place, name in enumerate(names)]
         # NUL is refused in data, so no record of the file can be mistaken for the mark.
         self._mark = "\0" + delimiter * self.width
         self._tail = self._mark.encode() + b"\n"
@@ -291,7 +377,7 @@ class _Parser:
             invalid_row_handler=self._note_invalid,
         )
         self._convert_options = csv.ConvertOptions(
-            column_types={name: pa.string() for name in names},
+            column_types={name: pa.string() for name in self._names},
             null_values=[""],
             strings_can_be_null=True,
             quoted_strings_can_be_null=False,
@@ -301,7 +387,7 @@ class _Parser:
         self._bad_rows = 0
         self._whole = False
 
-    def __call__(self, buffer: bytes, size: int) -> tuple[pa.Table, int, bool] | None:
+    def __call__(self, buffer: bytes, size: int) -> tuple[pa.Table | None, int, bool]:
         """Parse one block: its good rows, the number of bad ones, and whether it ends where a record ends.
 
         Args:
@@ -309,7 +395,9 @@ class _Parser:
             size: Of the block, in bytes.
 
         Returns:
-            None where Arrow refuses it. Its error, which quotes records, goes no further than here.
+            No table where Arrow refuses the block, or where a second bad row ended the parsing: the first one is not
+            what is left at the end of a block that was cut inside a quoted cell. Arrow's error, which quotes records,
+            goes no further than here.
         """
         self._bad_rows, self._whole = 0, False
         # Arrow strips a BOM at the front of whatever it is given: sacrifice one of ours where a cell begins with it.
@@ -325,15 +413,15 @@ class _Parser:
                 self._convert_options,
             )
         except pa.ArrowInvalid:
-            return None
+            return None, self._bad_rows, self._whole
         return table, self._bad_rows, self._whole
 
     def _note_invalid(self, row: Any) -> str:
         if row.text == self._mark:
             self._whole = True
-        else:
-            self._bad_rows += 1
-        return "skip"
+            return "skip"
+        self._bad_rows += 1
+        return "skip" if self._bad_rows == 1 else "error"
 
 
 def _joined(*parts: bytes | memoryview) -> pa.Buffer:
@@ -344,6 +432,16 @@ def _joined(*parts: bytes | memoryview) -> pa.Buffer:
         start, end = end, end + len(part)
         target[start:end] = part
     return data
+
+
+def _proposal(delimiter: str) -> str:
+    """What was found instead of the delimiter, and the line that sets it."""
+    name = "a tab" if delimiter == "\t" else f"`{delimiter}`"
+    return f"{name} between what may be cells: set `csv_delimiter = {_as_toml(delimiter)}`"
+
+
+def _as_toml(character: str) -> str:
+    return json.dumps(character)
 
 
 def _first_bad_byte(data: bytes) -> int | None:

@@ -10,6 +10,7 @@ however large they are. None of them reads zip, or names the file and line that 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import chain
 from typing import BinaryIO
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from ometria_source.exceptions import UnknownFormatError, UnreadableFileError
 from ometria_source.export.compression import members, stored_pieces, unpacked
-from ometria_source.export.csv import read_csv
+from ometria_source.export.csv import CsvDialect, read_csv
 from ometria_source.export.formats import (
     BY_CONTENT,
     BY_NAME,
@@ -40,6 +41,8 @@ def read_tables(
     stream: BinaryIO,
     file_format: str | None = None,
     found: Callable[[FoundFormat], None] | None = None,
+    dialect: CsvDialect | None = None,
+    left_out: Callable[[int], None] | None = None,
 ) -> Iterator[pa.Table]:
     """Read a file from its beginning to its end, in bounded memory.
 
@@ -48,6 +51,8 @@ def read_tables(
         stream: The file as it is stored, seekable. The caller closes it.
         file_format: What it is, whatever its name says; None: by its name, else by its first bytes.
         found: Called before the first table with what the file was found to be; for a zip, once for each file in it.
+        dialect: What csv and tsv are like; None: as the format says.
+        left_out: Called with the number of columns without a name that are left out, as by `read_csv`.
 
     Yields:
         Tables of at most a few MiB of text each, more only where a single row is longer; rows in the file's order.
@@ -60,6 +65,7 @@ def read_tables(
         UnknownFormatError: Nothing tells what it is. Errors of `stream` pass through.
     """
     note = found or _ignore
+    read_delimited = partial(read_csv, dialect=dialect, left_out=left_out)
     kind, compression = format_of(path, file_format)
     detected_by = BY_NAME if file_format is None else BY_SETTING
     if kind == "parquet" and compression is None:
@@ -72,12 +78,13 @@ def read_tables(
         packing: Packing = (("zip", BY_NAME if compression else BY_CONTENT),)
         for name, content in members(path, stream):
             own_kind, _ = format_of(name, file_format)
-            yield from _read(f"{path}/{name}", content, file_format, own_kind or kind, note, packing)
+            own_path = f"{path}/{name}"
+            yield from _read(own_path, content, file_format, own_kind or kind, note, read_delimited, packing)
     elif kind is None and compression is None and format_of_content(head) == "parquet":
         note(FoundFormat("parquet", BY_CONTENT))
         yield from read_parquet(path, stream)
     else:
-        yield from _read(path, chain([head] if head else [], stored), file_format, kind, note)
+        yield from _read(path, chain([head] if head else [], stored), file_format, kind, note, read_delimited)
 
 
 def _read(
@@ -86,6 +93,7 @@ def _read(
     file_format: str | None,
     kind: FileFormat | None,
     note: Callable[[FoundFormat], None],
+    read_delimited: Callable[[str, Iterator[bytes], str], Iterator[pa.Table]],
     packing: Packing = (),
 ) -> Iterator[pa.Table]:
     """Read a file that comes in pieces, which may be compressed."""
@@ -111,7 +119,7 @@ def _read(
     elif kind == "jsonl":
         yield from read_jsonl(path, pieces)
     elif kind is not None:
-        yield from read_csv(path, pieces, _DELIMITERS[kind])
+        yield from read_delimited(path, pieces, _DELIMITERS[kind])
 
 
 def _ignore(found: FoundFormat) -> None:

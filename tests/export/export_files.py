@@ -17,6 +17,7 @@ from pyarrow import parquet
 
 from ometria_source.describe.sample import FileSample, sample_file
 from ometria_source.exceptions import UnreadableFileError
+from ometria_source.export.csv import CsvDialect
 from ometria_source.export.read import read_tables
 from ometria_source.export.retry import RetryBudget
 
@@ -30,10 +31,12 @@ Row = dict[str, Any]
 LONG_AGO = datetime(2024, 2, 3, tzinfo=timezone.utc)
 
 
-def tables(content: bytes | str, path: str, file_format: str | None = None) -> list[pa.Table]:
+def tables(
+    content: bytes | str, path: str, file_format: str | None = None, dialect: CsvDialect | None = None
+) -> list[pa.Table]:
     """The tables of a file with this content."""
     data = content.encode() if isinstance(content, str) else content
-    return list(read_tables(path, io.BytesIO(data), file_format))
+    return list(read_tables(path, io.BytesIO(data), file_format, None, dialect))
 
 
 def table(content: bytes | str, path: str) -> pa.Table:

@@ -123,8 +123,9 @@ BAD = [
     (b"a,b\n1,2\n%s,\0\n", 3, "NUL"),
     (b"a,b\0%s\n1,2\n", 1, "NUL"),
     (b"%s,%s\n1,2\n", 1, "columns 1 and 2 have the same name"),
-    (b"%s,\n1,2\n", 1, "column 2 has no name"),
-    (b"%s,  \n1,2\n", 1, "column 2 has no name"),
+    (b"%s,\n1,2\n", 2, "column 2 has no name"),
+    (b"%s,  \n1,2\n", 2, "column 2 has no name"),
+    (b",%s\n1,2\n", 1, "column 1 has no name"),
     (b"a\x01%s,b\n1,2\n", 1, "control characters"),
     (b"\xff\xfea\0,\0b\0\n\0%s", 1, "not"),
 ]

@@ -74,12 +74,12 @@ def test_a_file_that_nothing_tells_the_format_of_is_tried(content, tried):
 @pytest.mark.parametrize(
     ("error", "sentence"), [(FileNotFoundError, "was deleted"), (PermissionError, "access is denied")]
 )
-def test_a_file_that_cannot_be_opened_is_told_in_a_sentence(monkeypatch, error, user_message):
+def test_a_file_that_cannot_be_opened_is_told_in_a_sentence(monkeypatch, error, sentence):
     def refuse(self, **_):
         raise error("/bucket/someone@shop.test")
 
     monkeypatch.setattr(StoredFile, "open", refuse)
     problem = samples("a\n")[0].problem
     assert problem is not None
-    assert user_message in problem
+    assert sentence in problem
     assert "someone" not in problem

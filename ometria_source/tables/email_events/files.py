@@ -24,7 +24,7 @@ from ometria_source.privacy.consistency import check_rules, known_columns, recor
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import is_limited
 from ometria_source.sync.metrics import FILES_TO_READ, ROWS_READ
-from ometria_source.sync.notices import LogFields
+from ometria_source.sync.notices import STATE_KEY, LogFields
 from ometria_source.sync.state import start_of_table
 from ometria_source.tables.email_events.manifest import Manifest
 from ometria_source.tables.email_events.reading import Export, FileReader
@@ -199,6 +199,22 @@ class EventFiles:
             check_rules(self._privacy, known)
             check_everywhere(known.union(*(table["columns"] for table in tables.values())))
             record_rules(self._privacy, dlt.current.resource_state(TABLE), known)
+
+    def report_columns(self) -> None:
+        """Report declared columns that no file has, and columns that were left out because they have no name."""
+        for name, question in self._rows.absent_columns(self._state.get(STATE_KEY, {})).items():
+            log.warning(
+                "email_events: `email_events_columns` names `%s`, a column that no file of this run has, so it is null "
+                "in every row%s",
+                name,
+                question,
+            )
+        if paths := self._reader.with_unnamed_columns:
+            log.warning(
+                "email_events: columns at the end without a name and without a value were left out of %s (files: %d)",
+                min(paths),
+                len(paths),
+            )
 
     def commit(self) -> None:
         """Move cursor and manifest, once all rows were handed on: a run that is limited or fails leaves them alone."""

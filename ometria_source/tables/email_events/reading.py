@@ -18,6 +18,7 @@ from s3fs.utils import FileExpired
 
 from ometria_source.exceptions import MissingSettingError, UnreadableFileError
 from ometria_source.export.bucket import BucketFile, OpenedFile, has_changed, list_files, look_again, open_file
+from ometria_source.export.csv import CsvDialect
 from ometria_source.export.read import read_tables
 from ometria_source.export.retry import RetryBudget
 from ometria_source.sync.metrics import ROWS_READ
@@ -31,7 +32,8 @@ class Export:
     Attributes:
         listing: dlt's lister of the bucket; None where no `bucket_url` is configured.
         retry: Retries calls to its store.
-        file_glob: The setting of that name, and so are the other fields but `key` and `columns`.
+        file_glob: The setting of that name, and so are `file_format` and `on_bad_file`.
+        dialect: The settings `csv_delimiter` and `csv_encoding`.
         key: The setting `email_events_key`.
         columns: The setting `email_events_columns`.
     """
@@ -40,6 +42,7 @@ class Export:
     retry: RetryBudget
     file_glob: str
     file_format: str | None
+    dialect: CsvDialect
     on_bad_file: str
     key: Sequence[str] | None
     columns: Mapping[str, str]
@@ -109,12 +112,16 @@ class FileReader:
         export: How to read them.
         rows: Makes rows of them.
         count: Adds a number to a metric.
+
+    Attributes:
+        with_unnamed_columns: The paths of files whose last columns have no name, and were left out.
     """
 
     def __init__(self, export: Export, rows: EventRows, count: Callable[[str, int], None]) -> None:
         self._export = export
         self._rows = rows
         self._count = count
+        self.with_unnamed_columns: set[str] = set()
 
     def is_readable(self, file: BucketFile) -> bool:
         """Whether the rows of a file can be read now; if not, the file is skipped."""
@@ -126,7 +133,7 @@ class FileReader:
         except UnreadableFileError as error:
             seen = self._export.retry(look_again, file, path=file["relative_path"])
             if seen is not None and attempt.is_still(file, *seen):
-                self._skip(error)
+                self._skip(file, error)
                 return False
         except (FileNotFoundError, FileExpired):
             log.info("email_events: %s changed while it was looked at", file["relative_path"])
@@ -186,11 +193,17 @@ class FileReader:
         Raises:
             FileExpired: It was replaced meanwhile.
         """
-        for table in read_tables(file["relative_path"], opened.stream, self._export.file_format):
+        path = file["relative_path"]
+
+        def note_unnamed(_: int) -> None:
+            self.with_unnamed_columns.add(path)
+
+        form = (self._export.file_format, None, self._export.dialect, note_unnamed)
+        for table in read_tables(path, opened.stream, *form):
             if not opened.is_one_version:
-                seen = self._export.retry(look_again, file, path=file["relative_path"])
+                seen = self._export.retry(look_again, file, path=path)
                 if seen is not None and (seen[1] != opened.etag or has_changed(file, seen[0])):
-                    raise FileExpired(file["relative_path"], opened.etag)
+                    raise FileExpired(path, opened.etag)
             yield table
 
     def _reading(self, file: BucketFile, attempt: _Attempt, *, was_replaced: bool) -> Reading | None:
@@ -200,7 +213,7 @@ class FileReader:
             self._count("files_read", 1)
             return Reading(file, attempt.rows, attempt.columns, was_replaced)
         if isinstance(failure, UnreadableFileError) and self._export.on_bad_file == "skip" and not attempt.has_rows_out:
-            self._skip(failure)
+            self._skip(file, failure)
             return None
         raise failure
 
@@ -220,9 +233,10 @@ class FileReader:
         error = UnreadableFileError(path, str(file.problem))
         if self._export.on_bad_file != "skip":
             raise error
-        self._skip(error)
+        self._skip(file, error)
 
-    def _skip(self, error: UnreadableFileError) -> None:
+    def _skip(self, file: BucketFile, error: UnreadableFileError) -> None:
+        self.with_unnamed_columns.discard(file["relative_path"])
         self._count("files_unreadable", 1)
         log.warning(
             "email_events: skipped %s: %s. Every run within `file_lag_days` tries it again", error.place, error.problem

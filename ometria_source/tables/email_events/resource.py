@@ -95,6 +95,7 @@ def email_events_resource(
             # no file lies in the window of a backfill: the table is there all the same, as every other one is
             yield with_hints(reading.no_rows())
         reading.check_rules(check_everywhere)
+        reading.report_columns()
         reading.commit()
 
     return email_events

@@ -7,8 +7,10 @@ is applied here, and nothing is left for dlt to refuse.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from difflib import get_close_matches
 from functools import reduce
 from itertools import count
 from typing import cast
@@ -85,6 +87,9 @@ COLUMNS: TTableSchemaColumns = {
     "_row_number": {"data_type": "bigint", "description": "The row's place in that file; the first data row is 1."},
 }
 
+# What is shown of names that were not configured: those of a file without a header are data.
+_SHOWABLE_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z][A-Za-z0-9_ .-]*")
+
 _INSTANT = pa.timestamp("us", tz="UTC")
 
 
@@ -94,6 +99,18 @@ def with_hints(table: pa.Table) -> TDataItems:
     for field in filter(is_variant, table.schema):
         hints[field.name] = {"data_type": cast(TDataType, data_type_of(field)), "variant": True}
     return dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
+
+
+def proposal(name: str, names: Iterable[str]) -> str:
+    """The question whether the most similar of some names is meant; empty where none is similar.
+
+    Args:
+        name: As it is configured.
+        names: Of the columns that there are.
+    """
+    lower = {other.lower(): other for other in names if _SHOWABLE_NAME.fullmatch(other)}
+    matches = get_close_matches(name.lower(), lower, n=1)
+    return f"; is `{lower[matches[0]]}` meant?" if matches else ""
 
 
 class EventRows:
@@ -108,6 +125,7 @@ class EventRows:
 
     Attributes:
         privacy: Does so, and knows which columns came.
+        names: The columns of the files that rows were made of, as they are there.
     """
 
     def __init__(
@@ -121,6 +139,7 @@ class EventRows:
         known = schema.tables.get(TABLE, {}).get("columns", {})
         types = {name: str(column["data_type"]) for name, column in known.items() if "data_type" in column}
         self.privacy = ArrowPrivacy(privacy, schema.naming.normalize_identifier)
+        self.names: set[str] = set()
         self._key = key
         self._declared = declared
         self._normalize = schema.naming.normalize_path
@@ -166,6 +185,7 @@ class EventRows:
 
         def noted() -> Iterator[pa.Table]:
             for table in tables:
+                self.names.update(table.column_names)
                 columns.update(map(self._normalize, self._free_names(table.column_names)))
                 yield table
 
@@ -177,6 +197,21 @@ class EventRows:
             yield self._contract.apply(whole)
             rows += len(keys)
         return rows, columns
+
+    def absent_columns(self, earlier: Collection[str]) -> dict[str, str]:
+        """The declared columns that no file has, each with the question which one is meant.
+
+        Args:
+            earlier: Columns that files of earlier runs had, under the table's names.
+
+        Returns:
+            Nothing where no file was read.
+        """
+        if not self.names:
+            return {}
+        others = set(earlier) - set(map(self._normalize, self.names))
+        absent = [name for name in self._declared if name not in self.names and self._normalize(name) not in others]
+        return {name: proposal(name, self.names) for name in absent}
 
     def _typed(self, path: str, tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, pa.Table]]:
         """Each table as it was read, and with the declared types."""
@@ -201,7 +236,8 @@ class EventRows:
     def _check_columns(self, path: str, seen: Collection[str]) -> None:
         for name in self._key or ():
             if name not in seen:
-                raise UnreadableFileError(path, f"the column `{name}` of `email_events_key` is missing")
+                problem = f"the column `{name}` of `email_events_key` is missing{proposal(name, seen)}"
+                raise UnreadableFileError(path, problem)
 
     def _check_key(self, path: str, table: pa.Table, rows_before: int, seen: Collection[str]) -> None:
         if not self._key:
