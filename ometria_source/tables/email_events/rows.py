@@ -52,6 +52,7 @@ class EventContract:
         Raises:
             SchemaContractError: The contract refuses a column.
         """
+        discarded = []
         for field in table.schema:
             entity = "data_type" if is_variant(field) else "columns"
             if field.name in self._known or (entity == "columns" and not self._known):
@@ -62,8 +63,8 @@ class EventContract:
             if mode == "discard_row":
                 table = table.filter(pc.is_null(table.column(field.name)))
             if mode != "evolve":
-                table = table.drop_columns(field.name)
-        return table
+                discarded.append(field.name)
+        return table.drop_columns(discarded) if discarded else table
 
 
 TABLE = "email_events"
