@@ -9,16 +9,22 @@ import time
 import tracemalloc
 import zipfile
 import zlib
+from datetime import datetime, timezone
 
 import pyarrow as pa
 import pytest
+from dlt.common.schema import Schema
 from export_files import as_parquet, gzipped, refusal, rows, tables, zipped, zstandard
 
-from ometria_source.export import compression
+from ometria_source.export import batches, compression
 from ometria_source.export import read as reading
 from ometria_source.export import zip as zips
+from ometria_source.export.batches import ROW_GROUP_ROWS, constant, cut, row_groups, written_out
 from ometria_source.export.compression import UNSUSPECTED_BYTES
+from ometria_source.export.json_text import json_field
 from ometria_source.export.read import read_tables
+from ometria_source.privacy.rules import TablePrivacy
+from ometria_source.tables.email_events.rows import EventRows
 
 MIB = 1 << 20
 CSV = b"a,b\n1,2\n"
@@ -225,3 +231,79 @@ def test_the_columns_of_all_parts_of_a_file_are_counted(monkeypatch):
     monkeypatch.setattr(reading, "MAX_COLUMNS", 10)
     many = zip_of({f"{number}.csv": f"c{number}\n1\n" for number in range(11)})
     assert "has 11 columns" in str(refusal(many, "x.zip"))
+
+
+def rows_of(path, content):
+    """The tables that are made of a file's rows."""
+    contract = {"tables": "evolve", "columns": "evolve", "data_type": "evolve"}
+    made = EventRows(None, {}, Schema("invented"), contract, TablePrivacy("email_events", "email_events"))
+    return made.make(path, read_tables(path, io.BytesIO(content)), datetime(2026, 11, 1, tzinfo=timezone.utc))
+
+
+def test_rows_of_one_byte_come_in_tables_of_bounded_size():
+    """A block of csv with millions of rows and a long path take a few MiB at a time, and every row has its number."""
+    path = "p" * 1_000 + ".csv"
+    largest = count = 0
+    for table in rows_of(path, b"a\n" + b"1\n" * (2 * MIB)):
+        assert table.column("_row_number")[0].as_py() == count + 1
+        count += table.num_rows
+        assert table.column("_row_number")[-1].as_py() == count
+        assert table.num_rows <= ROW_GROUP_ROWS
+        largest = max(largest, table.nbytes)
+    assert count == 2 * MIB
+    assert largest < 16 * MIB
+
+
+@pytest.mark.parametrize("rows_in", [0, 1, ROW_GROUP_ROWS, ROW_GROUP_ROWS + 1, 5 * ROW_GROUP_ROWS // 2])
+def test_a_table_is_cut_into_equal_parts_without_loss(rows_in):
+    """No part is too long, and none is a remnant of a few rows."""
+    table = pa.table({"a": pa.array(range(rows_in), pa.int64())})
+    parts = list(cut(table))
+    assert pa.concat_tables(parts).equals(table)
+    sizes = [len(part) for part in parts]
+    assert max(sizes) <= ROW_GROUP_ROWS
+    assert max(sizes) - min(sizes) < len(sizes)
+
+
+def test_a_constant_column_is_written_out_as_text(monkeypatch):
+    """In tables whose texts stay small, with the other columns and marks as they were."""
+    schema = pa.schema([json_field("b"), pa.field("_file_path", constant("", 0).type, nullable=False)])
+    parts = [
+        pa.Table.from_arrays([pa.array(["{}"] * count), constant(path, count)], schema=schema)
+        for path, count in (("a.csv", 3), ("folder/\u00fc.csv", 4), ("empty.csv", 0))
+    ]
+    whole = pa.concat_tables(parts)
+    wanted = ["a.csv"] * 3 + ["folder/\u00fc.csv"] * 4
+    for most in (1 << 20, 40, 0):
+        monkeypatch.setattr(batches, "MOST_BYTES", most)
+        found = list(written_out(whole))
+        assert pa.concat_tables(found).column("_file_path").to_pylist() == wanted
+        assert all(part.schema.field("_file_path") == pa.field("_file_path", pa.string(), False) for part in found)
+        assert found[0].schema.field("b").metadata == json_field("b").metadata
+        assert len(found) == {1 << 20: 1, 40: 4, 0: 7}[most]
+    assert [len(part) for part in written_out(whole.slice(0, 0))] == [0]
+
+
+def test_what_small_tables_take_beside_their_cells_is_counted(monkeypatch):
+    """Of files with a row each, the buffers take a hundred times the cells."""
+    monkeypatch.setattr(batches, "MOST_BYTES", MIB)
+    small = pa.table({f"c{number}": ["x"] for number in range(10)})
+    sizes = [len(group) for group in row_groups(small for _ in range(1_000))]
+    assert sum(sizes) == 1_000
+    assert max(sizes) * 10 * batches.COLUMN_BYTES < 1.1 * MIB
+
+
+@pytest.mark.parametrize("path", ["a.csv", "a.parquet"])
+def test_work_is_linear_in_the_number_of_columns(path, monkeypatch):
+    """Ten times the columns take ten times as long, not a hundred."""
+    monkeypatch.setattr(reading, "MAX_COLUMNS", 1 << 20)
+    seconds = []
+    for columns in (1_000, 10_000):
+        names = [f"Column {number}" for number in range(columns)]
+        content = (",".join(names) + "\n" + ",".join("1" * columns) + "\n").encode()
+        if path == "a.parquet":
+            content = as_parquet(pa.table({name: [1] for name in names}))
+        began = time.process_time()
+        assert [table.num_columns for table in rows_of(path, content)] == [columns + 4]
+        seconds.append(time.process_time() - began)
+    assert seconds[1] < 30 * seconds[0]

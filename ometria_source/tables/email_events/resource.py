@@ -19,7 +19,7 @@ from dlt.common.data_types import TDataType
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
-from ometria_source.export.batches import first_rows, row_groups
+from ometria_source.export.batches import first_rows, row_groups, written_out
 from ometria_source.export.parallel import in_parallel
 from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
@@ -88,7 +88,10 @@ def email_events_resource(
         files = reading.files()
         with closing(in_parallel(files, reading.read, readers=None if is_deduplicated else 1)) as tables:
             for table in row_groups(tables if is_deduplicated else first_rows(tables, KEY)):
-                yield None if table is None else with_hints(table)
+                if table is None:
+                    yield None
+                else:
+                    yield from map(with_hints, written_out(table))
         reading.check_rules(check_everywhere)
         reading.commit()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import reduce
-from itertools import count
+from itertools import chain, count
 from typing import cast
 
 import dlt
@@ -22,6 +22,7 @@ from dlt.common.schema.typing import TSchemaContractDict, TTableSchemaColumns
 from dlt.common.typing import TDataItems
 
 from ometria_source.exceptions import SchemaContractError, UnreadableFileError
+from ometria_source.export.batches import constant, cut
 from ometria_source.export.json_text import json_columns
 from ometria_source.export.row_keys import row_keys
 from ometria_source.export.types import ColumnTypes, cast_declared, data_type_of, is_variant
@@ -153,7 +154,7 @@ class EventRows:
             modified_at: When it was modified.
 
         Yields:
-            A table for each of `tables`.
+            Tables of a bounded number of rows, with `_file_path` as a dictionary: see `batches.written_out`.
 
         Returns:
             The number of rows, and the columns of the file under the table's names.
@@ -183,7 +184,7 @@ class EventRows:
         """Each table as it was read, and with the declared types."""
         rows = 0
         seen: set[str] = set()
-        for table in tables:
+        for table in chain.from_iterable(map(cut, tables)):
             seen.update(table.column_names)
             full = self.privacy.protect(self._with_key_columns(table))
             self._check_key(path, full, rows, seen)
@@ -222,7 +223,7 @@ class EventRows:
         # the key is never null, and a field that could be would make dlt warn for each table
         table = table.append_column(pa.field(KEY, pa.string(), nullable=False), keys)
         for name, values in {
-            "_file_path": pa.repeat(pa.scalar(path, pa.string()), rows),
+            "_file_path": constant(path, rows),
             "_file_modified_at": pa.repeat(pa.scalar(modified_at, _INSTANT), rows),
             "_row_number": pa.array(range(rows_before + 1, rows_before + rows + 1), pa.int64()),
         }.items():
