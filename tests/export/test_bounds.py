@@ -280,7 +280,7 @@ def test_a_constant_column_is_written_out_as_text(monkeypatch):
         assert pa.concat_tables(found).column("_file_path").to_pylist() == wanted
         assert all(part.schema.field("_file_path") == pa.field("_file_path", pa.string(), False) for part in found)
         assert found[0].schema.field("b").metadata == json_field("b").metadata
-        assert len(found) == {1 << 20: 1, 40: 4, 0: 7}[most]
+        assert len(found) == {1 << 20: 1, 40: 3, 0: 7}[most]
     assert [len(part) for part in written_out(whole.slice(0, 0))] == [0]
 
 
@@ -298,7 +298,7 @@ def test_work_is_linear_in_the_number_of_columns(path, monkeypatch):
     """Ten times the columns take ten times as long, not a hundred."""
     monkeypatch.setattr(reading, "MAX_COLUMNS", 1 << 20)
     seconds = []
-    for columns in (1_000, 10_000):
+    for columns in (500, 5_000):
         names = [f"Column {number}" for number in range(columns)]
         content = (",".join(names) + "\n" + ",".join("1" * columns) + "\n").encode()
         if path == "a.parquet":
