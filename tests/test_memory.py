@@ -19,12 +19,16 @@ pytestmark = pytest.mark.slow
 MIB = 1 << 20
 MOST_MIB = 1024
 
+# Linux counts into `ru_maxrss` what the process was before it became this program: a fork of the tests and their bombs.
 PROGRAM = """
-import resource, sys
+import pathlib, re, resource, sys
 from ometria_source.cli import main
 status = main(["--tables", "email_events"])
-unit = 1 if sys.platform == "darwin" else 1024
-print("MiB", resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit >> 20)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> (20 if sys.platform == "darwin" else 10)
+own = pathlib.Path("/proc/self/status")
+if own.exists():
+    peak = int(re.search(r"VmHWM:\\s*(\\d+) kB", own.read_text())[1]) >> 10
+print("MiB", peak)
 sys.exit(status)
 """
 
@@ -43,7 +47,7 @@ def wide(columns: int) -> bytes:
 
 
 FILES = {
-    "zip bomb": ("a.zip", lambda: zipped(bytes(256 * MIB), zipfile.ZIP_DEFLATED), "NUL byte"),
+    "zip bomb": ("a.zip", lambda: zipped(bytes(256 * MIB), zipfile.ZIP_DEFLATED), "no end of line in its first MiB"),
     "bzip2 bomb": ("a.zip", lambda: zipped(bytes(512 * MIB), zipfile.ZIP_BZIP2), "bzip2, which is not read"),
     "gzip bomb": ("a.csv.gz", lambda: gzipped(b"a\n" + b"x" * (512 * MIB)), "longer than 16 MiB"),
     "zstd bomb": ("a.csv.zst", lambda: zstandard(b"a\n" + b"x" * (512 * MIB)), "longer than 16 MiB"),
