@@ -1,4 +1,4 @@
-"""Decompress the bytes of a file, and unpack zip archives, a bounded piece at a time.
+"""Decompress the bytes of a file, a bounded piece at a time, and end a file that unpacks to far too much.
 
 Decompressing here, rather than through `gzip` or Arrow, keeps two things apart that both raise OSError there: a damaged
 file (an `UnreadableFileError`) and a bucket that fails while it is read (its own error, left as it is). It is as fast:
@@ -7,17 +7,12 @@ all of them spend their time in the same libraries.
 
 from __future__ import annotations
 
-import io
-import lzma
 import sys
-import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from typing import BinaryIO, Literal, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import BinaryIO, Literal
 
 from ometria_source.exceptions import UnreadableFileError
-from ometria_source.export.formats import is_hidden
-from ometria_source.export.retry import WatchedStream
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -28,13 +23,59 @@ else:
 # gigabytes still costs no more memory than this.
 PIECE_BYTES = 1 << 20
 
+# Compressed bytes handed to a decompressor at a time. What follows the end of a gzip member or zstd frame is copied: of
+# a whole piece, a file of nothing but empty members would cost a second for each of its MiB.
+_FED_BYTES = 1 << 16
+
 # zlib's window bits for a gzip header and checksum.
 _GZIP_WINDOW = 31
+
+# The window of a zstd frame, which its decompressor holds in memory, as a power of two: 128 MiB. zstd's own limit; only
+# `zstd --long=28` and beyond ask for more, up to 2 GiB.
+_ZSTD_WINDOW_LOG = 27
+_ZSTD_OPTIONS: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW_LOG}
+
+# The most that one compressed file may unpack to. Warehouses unload files of up to a few GiB; a TiB takes half a day to
+# read. Where the line is drawn is a guess.
+MAX_UNPACKED_BYTES = 1 << 40
+
+# The same for what has to be unpacked to the disk first (a Parquet file that was compressed as a whole): more than the
+# temporary folder of most machines holds, and far more than a Parquet file has. A guess.
+MAX_TEMPORARY_BYTES = 64 << 30
+
+# The most that a byte may unpack to, once a file has given more than `UNSUSPECTED_BYTES`. Deflate, which is in gzip and
+# zip, ends at 1,032, and rows that differ stay far below; only blank data in zstd, or in a file in a zip, gives more.
+MAX_RATIO = 2_000
+UNSUSPECTED_BYTES = 1 << 30
 
 
 def stored_pieces(stream: BinaryIO) -> Iterator[bytes]:
     """The bytes of a file as it is stored, in pieces of at most `PIECE_BYTES`, none of them empty."""
     return iter(lambda: stream.read(PIECE_BYTES), b"")
+
+
+def bounded(path: str, pieces: Iterator[bytes], stored_bytes: int, most: int) -> Iterator[bytes]:
+    """Hand on what a file unpacks to, up to the most that it may.
+
+    Args:
+        path: For error messages.
+        pieces: The unpacked bytes.
+        stored_bytes: The size of the file as it is stored.
+        most: Bytes.
+
+    Raises:
+        UnreadableFileError: There are more than `most`, or more than `MAX_RATIO` for each that is stored.
+    """
+    size = 0
+    for piece in pieces:
+        size += len(piece)
+        if size > most:
+            raise UnreadableFileError(path, f"unpacks to more than {most >> 30:,} GiB, the most that is read of a file")
+        if size > UNSUSPECTED_BYTES and size > MAX_RATIO * stored_bytes:
+            raise UnreadableFileError(
+                path, f"unpacks to more than {MAX_RATIO:,} times its size, as no data does: it may be a zip bomb"
+            )
+        yield piece
 
 
 def unpacked(path: str, stored: Iterator[bytes], compression: Literal["gzip", "zstd"] | None) -> Iterator[bytes]:
@@ -59,8 +100,8 @@ def unpacked(path: str, stored: Iterator[bytes], compression: Literal["gzip", "z
 def _gunzip(path: str, stored: Iterator[bytes]) -> Iterator[bytes]:
     inflater = None
     first_member = True
-    for piece in stored:
-        rest = piece
+    for fed in _fed(stored):
+        rest = fed
         while rest:
             if inflater is None:
                 # Tape and block devices pad the last member with zeros; gzip itself ignores them too.
@@ -68,37 +109,50 @@ def _gunzip(path: str, stored: Iterator[bytes]) -> Iterator[bytes]:
                 if not rest:
                     break
                 inflater = zlib.decompressobj(_GZIP_WINDOW)
-            full = True
-            while full or rest:
-                try:
-                    text = inflater.decompress(rest, PIECE_BYTES)
-                except zlib.error:
-                    problem = "is not gzip, or is damaged" if first_member else "holds damaged gzip data"
-                    raise UnreadableFileError(path, problem) from None
-                if text:
-                    yield text
-                # A full piece may leave output inside zlib even when all input is used.
-                full = len(text) == PIECE_BYTES
-                rest = inflater.unconsumed_tail
-                if inflater.eof:
-                    rest, inflater, first_member = inflater.unused_data, None, False
-                    break
+            try:
+                yield from inflated(inflater, rest)
+            except zlib.error:
+                problem = "is not gzip, or is damaged" if first_member else "holds damaged gzip data"
+                raise UnreadableFileError(path, problem) from None
+            rest = b""
+            if inflater.eof:
+                rest, inflater, first_member = inflater.unused_data, None, False
     if inflater is not None:
         raise UnreadableFileError(path, "ends in the middle of its gzip data: it was cut off")
+
+
+def inflated(inflater: zlib._Decompress, data: bytes) -> Iterator[bytes]:
+    """All that some compressed bytes give, in pieces of at most `PIECE_BYTES`, none of them empty.
+
+    Args:
+        inflater: Of zlib; what follows the end of its data is left there.
+        data: The next bytes for it.
+
+    Raises:
+        zlib.error: The data is damaged.
+    """
+    is_full = True
+    while (is_full or data) and not inflater.eof:
+        text = inflater.decompress(data, PIECE_BYTES)
+        if text:
+            yield text
+        # A full piece may leave output inside zlib even when all input is used.
+        is_full = len(text) == PIECE_BYTES
+        data = inflater.unconsumed_tail
 
 
 def _unzstd(path: str, stored: Iterator[bytes]) -> Iterator[bytes]:
     decompressor = None
     first_frame = True
-    for piece in stored:
-        rest = piece
+    for fed in _fed(stored):
+        rest = fed
         while rest or (decompressor is not None and not decompressor.needs_input):
             if decompressor is None:
-                decompressor = zstd.ZstdDecompressor()
+                decompressor = zstd.ZstdDecompressor(options=_ZSTD_OPTIONS)
             try:
                 text = decompressor.decompress(rest, PIECE_BYTES)
-            except zstd.ZstdError:
-                problem = "is not zstd, or is damaged" if first_frame else "holds damaged zstd data"
+            except zstd.ZstdError as error:
+                problem = _zstd_problem(error, first_frame)
                 raise UnreadableFileError(path, problem) from None
             if text:
                 yield text
@@ -109,45 +163,16 @@ def _unzstd(path: str, stored: Iterator[bytes]) -> Iterator[bytes]:
         raise UnreadableFileError(path, "ends in the middle of its zstd data: it was cut off")
 
 
-Result = TypeVar("Result")
-
-# What `zipfile` and the libraries below it raise for a file that is damaged, encrypted, or packed in a rare way.
-FAULTS = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, OSError, RuntimeError, ValueError)
-
-
-def members(path: str, stream: BinaryIO) -> Iterator[tuple[str, Iterator[bytes]]]:
-    """Open the files in a zip, in its order; folders and hidden names, such as `__MACOSX`, are left out.
-
-    Args:
-        path: For error messages.
-        stream: The zip, seekable.
-
-    Yields:
-        Name and content, in pieces of at most `PIECE_BYTES`; to be read before the next one is taken. Nothing for a
-        stream of zero bytes.
-
-    Raises:
-        UnreadableFileError: It is no zip, is damaged or encrypted. Errors of `stream` pass through.
-    """
-    watched = WatchedStream(stream)
-    if not watched.seek(0, io.SEEK_END):
-        return
-    with _attempt(watched, path, lambda: zipfile.ZipFile(watched)) as archive:
-        for member in archive.infolist():
-            if not member.is_dir() and not is_hidden(member.filename):
-                yield member.filename, _content(watched, f"{path}/{member.filename}", archive, member)
+def _zstd_problem(error: zstd.ZstdError, is_first_frame: bool) -> str:
+    # zstd has a code for this, which only reaches Python as words
+    if "too much memory" in str(error):
+        size = 1 << _ZSTD_WINDOW_LOG >> 20
+        return f"needs a zstd window of more than {size} MiB of memory; compress it again without `--long`"
+    return "is not zstd, or is damaged" if is_first_frame else "holds damaged zstd data"
 
 
-def _content(watched: WatchedStream, path: str, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> Iterator[bytes]:
-    with _attempt(watched, path, lambda: archive.open(member)) as content:
-        while piece := _attempt(watched, path, lambda: content.read(PIECE_BYTES)):
-            yield piece
-
-
-def _attempt(watched: WatchedStream, path: str, read: Callable[[], Result]) -> Result:
-    try:
-        return read()
-    except FAULTS:
-        pass
-    # outside of the handler, because the fault's own text may quote what it read
-    raise watched.failure or UnreadableFileError(path, "is not a zip file, is damaged, or needs a password")
+def _fed(stored: Iterator[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of at most `_FED_BYTES`."""
+    for piece in stored:
+        for start in range(0, len(piece), _FED_BYTES):
+            yield piece[start : start + _FED_BYTES]

@@ -46,8 +46,9 @@ def row_keys(table: pa.Table, columns: Sequence[str] | None = None) -> pa.String
     Raises:
         KeyError: A named column is not in the table.
     """
-    names = sorted(set(table.column_names if columns is None else columns))
-    missing = [name for name in names if name not in table.column_names]
+    present = set(table.column_names)
+    names = sorted(present if columns is None else set(columns))
+    missing = [name for name in names if name not in present]
     if missing:
         raise KeyError(missing[0])
     parts = max(1, -(-table.nbytes // _SLICE_BYTES))

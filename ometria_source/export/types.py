@@ -257,12 +257,12 @@ class ColumnTypes:
         arrays: list[pa.Array] = []
         names = self._output_names(table.column_names)
         taken = set(names.values())
-        for source in table.schema:
+        for source, column in zip(table.schema, table.columns, strict=True):
             data_type = data_type_of(source)
             if data_type is None:
                 continue
             name = names[source.name]
-            array = one_array(table.column(source.name))
+            array = one_array(column)
             with self._lock:
                 kept = self._types.setdefault(name, data_type)
             array, rest = _split(array, data_type, kept)
@@ -278,17 +278,19 @@ class ColumnTypes:
     def _output_names(self, names: list[str]) -> dict[str, str]:
         """Give each column a normalised name of its own, and the same one in every later file."""
         normal = {name: self._normalize(name) for name in names}
+        normal_names = set(normal.values())
         with self._lock:
             result = {name: self._suffixed[name] for name in names if name in self._suffixed}
+            given = set(result.values())
             # A column that already has its normalised name keeps it, wherever it stands.
-            for name in sorted(
-                normal.keys() - result.keys(), key=lambda name: (name != normal[name], names.index(name))
-            ):
+            for name in sorted((name for name in names if name not in result), key=lambda name: name != normal[name]):
                 wanted = normal[name]
-                if wanted not in result.values():
+                if wanted not in given:
                     result[name] = wanted
+                    given.add(wanted)
                     continue
-                result[name] = self._suffixed[name] = _free_name(wanted, {*result.values(), *normal.values()})
+                result[name] = self._suffixed[name] = _free_name(wanted, given, normal_names)
+                given.add(result[name])
                 log.warning(
                     "Two columns of the export are both `%s` in the destination; one of them is loaded as `%s`.",
                     wanted,
@@ -298,15 +300,18 @@ class ColumnTypes:
 
     def _variant(self, wanted: str, data_type: str, taken: set[str]) -> str:
         with self._lock:
-            others = {name for name, seen in self._types.items() if seen != data_type}
-            name = _free_name(wanted, taken | others)
+            name = wanted
+            number = 1
+            while name in taken or self._types.get(name, data_type) != data_type:
+                number += 1
+                name = f"{wanted}_{number}"
             self._types[name] = data_type
         return name
 
 
-def _free_name(wanted: str, taken: set[str]) -> str:
+def _free_name(wanted: str, *taken: set[str]) -> str:
     name, number = wanted, 1
-    while name in taken:
+    while any(name in names for names in taken):
         number += 1
         name = f"{wanted}_{number}"
     return name

@@ -150,16 +150,22 @@ class ArrowPrivacy:
         """
         if not self._policy.is_active:
             return table
-        for place, source in enumerate(table.schema):
-            name = self._normalize(source.name)
-            self.seen.add(name)
-            column = table.column(place)
-            if self._policy.action(name) is None:
-                table = table.set_column(place, source, self._inside(name, source, column))
-            elif self._hasher:
-                hashes = self._hasher.column(column, self._policy.is_email(name))
-                table = table.set_column(place, pa.field(source.name, pa.string()), hashes)
+        fields, columns = [], []
+        for source, column in zip(table.schema, table.columns, strict=True):
+            field, kept = self._protected(source, column)
+            fields.append(field)
+            columns.append(kept)
+        table = pa.Table.from_arrays(columns, schema=pa.schema(fields))
         return table if self._hasher else self.without_dropped(table)
+
+    def _protected(self, source: pa.Field, column: pa.ChunkedArray) -> tuple[pa.Field, pa.ChunkedArray]:
+        name = self._normalize(source.name)
+        self.seen.add(name)
+        if self._policy.action(name) is None:
+            return source, self._inside(name, source, column)
+        if self._hasher:
+            return pa.field(source.name, pa.string()), self._hasher.column(column, self._policy.is_email(name))
+        return source, column
 
     def without_dropped(self, table: pa.Table) -> pa.Table:
         """The table without the columns that are to be dropped."""

@@ -19,7 +19,7 @@ from dlt.common.data_types import TDataType
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
-from ometria_source.export.batches import first_rows, row_groups
+from ometria_source.export.batches import first_rows, row_groups, written_out
 from ometria_source.export.parallel import in_parallel
 from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
@@ -89,11 +89,14 @@ def email_events_resource(
         has_table = False
         with closing(in_parallel(files, reading.read, readers=None if is_deduplicated else 1)) as tables:
             for table in row_groups(tables if is_deduplicated else first_rows(tables, KEY)):
-                has_table = has_table or table is not None
-                yield None if table is None else with_hints(table)
+                if table is None:
+                    yield None
+                else:
+                    has_table = True
+                    yield from map(with_hints, written_out(table))
         if not has_table and TABLE not in dlt.current.source_schema().tables:
             # no file lies in the window of a backfill: the table is there all the same, as every other one is
-            yield with_hints(reading.no_rows())
+            yield from map(with_hints, written_out(reading.no_rows()))
         reading.check_rules(check_everywhere)
         reading.report_columns()
         reading.commit()

@@ -12,7 +12,7 @@ from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, 
 from datetime import datetime
 from difflib import get_close_matches
 from functools import reduce
-from itertools import count
+from itertools import chain, count
 from typing import cast
 
 import dlt
@@ -24,6 +24,7 @@ from dlt.common.schema.typing import TSchemaContractDict, TTableSchemaColumns
 from dlt.common.typing import TDataItems
 
 from ometria_source.exceptions import SchemaContractError, UnreadableFileError
+from ometria_source.export.batches import constant, cut
 from ometria_source.export.json_text import json_columns
 from ometria_source.export.row_keys import row_keys
 from ometria_source.export.types import ColumnTypes, cast_declared, data_type_of, is_variant
@@ -54,6 +55,7 @@ class EventContract:
         Raises:
             SchemaContractError: The contract refuses a column.
         """
+        discarded = []
         for field in table.schema:
             entity = "data_type" if is_variant(field) else "columns"
             if field.name in self._known or (entity == "columns" and not self._known):
@@ -64,8 +66,8 @@ class EventContract:
             if mode == "discard_row":
                 table = table.filter(pc.is_null(table.column(field.name)))
             if mode != "evolve":
-                table = table.drop_columns(field.name)
-        return table
+                discarded.append(field.name)
+        return table.drop_columns(discarded) if discarded else table
 
 
 TABLE = "email_events"
@@ -171,7 +173,7 @@ class EventRows:
             modified_at: When it was modified.
 
         Yields:
-            A table for each of `tables`.
+            Tables of a bounded number of rows, with `_file_path` as a dictionary: see `batches.written_out`.
 
         Returns:
             The number of rows, and the columns of the file under the table's names.
@@ -217,7 +219,7 @@ class EventRows:
         """Each table as it was read, and with the declared types."""
         rows = 0
         seen: set[str] = set()
-        for table in tables:
+        for table in chain.from_iterable(map(cut, tables)):
             seen.update(table.column_names)
             full = self.privacy.protect(self._with_key_columns(table))
             self._check_key(path, full, rows, seen)
@@ -257,7 +259,7 @@ class EventRows:
         # the key is never null, and a field that could be would make dlt warn for each table
         table = table.append_column(pa.field(KEY, pa.string(), nullable=False), keys)
         for name, values in {
-            "_file_path": pa.repeat(pa.scalar(path, pa.string()), rows),
+            "_file_path": constant(path, rows),
             "_file_modified_at": pa.repeat(pa.scalar(modified_at, _INSTANT), rows),
             "_row_number": pa.array(range(rows_before + 1, rows_before + rows + 1), pa.int64()),
         }.items():
