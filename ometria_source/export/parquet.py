@@ -86,7 +86,9 @@ def read_parquet(path: str, stream: BinaryIO) -> Iterator[pa.Table]:
     except LongRowError as error:
         problem = _long_row(error.column)
     except LongPageError as error:
-        problem = f"column `{error.column}` has a page of more than {MAX_PAGE_BYTES >> 20} MiB"
+        problem = (
+            f"column `{error.column}` has a page of more than {MAX_PAGE_BYTES >> 20} MiB: write it with smaller pages"
+        )
     except (pa.ArrowException, OSError, ValueError, KeyError, NotImplementedError, DamagedPagesError):
         # Arrow's error may quote values: nothing is raised from here.
         problem = "is not a Parquet file, or is damaged"

@@ -20,7 +20,7 @@ from ometria_source.export.retry import WatchedStream
 
 # Writers end a page at about 1 MiB (parquet-mr, Arrow, DuckDB), or with the cell or few that cross it. A page is in
 # memory as a whole.
-MAX_PAGE_BYTES = 128 << 20
+MAX_PAGE_BYTES = 256 << 20
 
 # What one batch may hold at most. A guess: with the copies that reading makes, a few hundred MiB.
 MAX_BATCH_BYTES = 256 << 20
