@@ -22,7 +22,7 @@ from pathlib import Path
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.read import read_tables
 
-for path in sorted(Path(sys.argv[1]).iterdir()):
+for path in sorted(Path(sys.argv[1]).glob("*.parquet")):
     rows, problem = 0, ""
     with path.open("rb") as stream:
         try:
