@@ -5,6 +5,7 @@ Arrow has no type for JSON that every destination takes, so such a column is tex
 
 from __future__ import annotations
 
+import base64
 import re
 import secrets
 from collections.abc import Callable
@@ -197,5 +198,5 @@ def _json_default(value: Any) -> Any:
     if isinstance(value, Decimal):
         return decimal_text(value)
     if isinstance(value, bytes):
-        return value.decode(errors="backslashreplace")
+        return base64.b64encode(value).decode()
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

@@ -70,8 +70,8 @@ def read_tables(
     Yields:
         Tables of at most a few MiB of text each, more only where a single row is longer; rows in the file's order.
         Columns may differ between the tables of one jsonl file, and between the files in a zip. Columns of JSON text
-        are marked: see `json_text.json_columns`. A file of zero bytes yields nothing in every format but parquet,
-        and so does a zip without files; a header or a schema without rows yields one table without rows.
+        are marked: see `json_text.json_columns`. A file of zero bytes yields nothing, and so does a zip
+        without files; a header or a schema without rows yields one table without rows.
 
     Raises:
         UnreadableFileError: The file is not what its name or `file_format` says, or exceeds a bound: see `MAX_COLUMNS`,

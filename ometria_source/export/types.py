@@ -41,14 +41,17 @@ _FALSE = pa.array(["false", "f", "no", "n", "0"])
 # Digits of a second behind the microseconds.
 _FINER = r"([.][0-9]{6})[0-9]+"
 
+# 0001 to 9999, which Python and most warehouses have.
+_YEAR = "(000[1-9]|00[1-9][0-9]|0[1-9][0-9]{2}|[1-9][0-9]{3})"
+
 # A cell can only have the canonical form of a type if it looks like this: it keeps most others from being tried at all.
 _CANONICAL_PATTERN = {
     "bigint": r"^-?[0-9]{1,19}$",
     "double": r"^(-?[0-9]+(\.[0-9]+)?(e[+-]?[0-9]+)?|-?inf|nan)$",
     "decimal": r"^-?[0-9]{1,29}(\.[0-9]{1,9})?$",
     "bool": r"^(true|false)$",
-    "timestamp": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}(\.[0-9]{1,6})?Z$",
-    "date": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}$",
+    "timestamp": rf"^{_YEAR}-[0-9]{{2}}-[0-9]{{2}}T[0-9:]{{8}}(\.[0-9]{{1,6}})?Z$",
+    "date": rf"^{_YEAR}-[0-9]{{2}}-[0-9]{{2}}$",
     "time": r"^[0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,6})?$",
 }
 

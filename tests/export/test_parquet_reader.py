@@ -207,7 +207,6 @@ def sample():
 @pytest.mark.parametrize(
     "content",
     [
-        b"",
         f"a,b\n{PERSON},2\n".encode(),
         b"PAR1",
         sample()[:-1],
@@ -216,7 +215,7 @@ def sample():
         gzipped(sample()),
         sample()[:4] + b"\xff" * 200 + sample()[204:],  # a damaged page header
     ],
-    ids=["empty", "csv", "magic only", "cut by 1", "cut by 100", "half", "gzip", "damaged"],
+    ids=["csv", "magic only", "cut by 1", "cut by 100", "half", "gzip", "damaged"],
 )
 def test_what_is_not_parquet_is_refused(content):
     error = refusal(content, "events.parquet")
