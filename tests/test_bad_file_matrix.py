@@ -22,6 +22,7 @@ from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export import jsonl as jsonl_reader
 from ometria_source.export import parquet as parquet_reader
 from ometria_source.export.bucket import bucket_listing
+from ometria_source.export.csv import CsvDialect
 from ometria_source.export.retry import RetryBudget
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.tables.email_events.reading import Export, FileReader
@@ -95,7 +96,16 @@ class Reader:
 
     def __init__(self, folder: Path, on_bad_file: str) -> None:
         listing = bucket_listing(folder.as_uri(), None, "**", "sources")
-        self._export = Export(listing, RetryBudget(0), "**", None, on_bad_file, None, {})
+        self._export = Export(
+            listing,
+            RetryBudget(0),
+            file_glob="**",
+            file_format=None,
+            dialect=CsvDialect(),
+            on_bad_file=on_bad_file,
+            key=None,
+            columns={},
+        )
         contract = {"tables": "evolve", "columns": "evolve", "data_type": "evolve"}
         rows = EventRows(None, {}, dlt.Schema("events"), contract, TablePrivacy("email_events", "email_events"))
         self.counts: dict[str, int] = {}

@@ -10,13 +10,16 @@ import zipfile
 from collections.abc import Sequence
 from datetime import datetime, timezone
 from typing import Any
+from uuid import uuid4
 
 import pyarrow as pa
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from pyarrow import parquet
 
 from ometria_source.describe.sample import FileSample, sample_file
 from ometria_source.exceptions import UnreadableFileError
+from ometria_source.export.bucket import BucketFile
 from ometria_source.export.csv import CsvDialect
 from ometria_source.export.read import read_tables
 from ometria_source.export.retry import RetryBudget
@@ -104,15 +107,15 @@ def zipped(content: bytes, name: str = "part") -> bytes:
     return sink.getvalue()
 
 
-class StoredFile(dict[str, Any]):
+class StoredFile(BucketFile):
     """A file as a bucket lists it, of this content."""
 
     def __init__(self, path: str, content: bytes | str, modified_at: datetime = LONG_AGO) -> None:
-        self.content = content.encode() if isinstance(content, str) else content
-        super().__init__(relative_path=path, size_in_bytes=len(self.content), modification_date=modified_at)
-
-    def open(self, **_: Any) -> io.BytesIO:
-        return io.BytesIO(self.content)
+        store = MemoryFileSystem()
+        key = f"/{uuid4().hex}/{path}"
+        store.pipe_file(key, content.encode() if isinstance(content, str) else content)
+        facts = {"relative_path": path, "size_in_bytes": store.size(key), "modification_date": modified_at}
+        super().__init__(facts, store, key)
 
 
 def samples(*contents: bytes | str, path: str = "a.csv") -> list[FileSample]:

@@ -6,9 +6,11 @@ from datetime import timedelta
 
 import pytest
 from export_files import LONG_AGO, StoredFile, as_jsonl, gzipped, samples, zipped, zstandard
+from fsspec.implementations.memory import MemoryFileSystem
 
 from ometria_source.describe import sample as sampling
-from ometria_source.describe.sample import take_inventory
+from ometria_source.describe.sample import sample_file, take_inventory
+from ometria_source.export.retry import RetryBudget
 
 
 def test_the_newest_files_are_picked_and_the_rest_is_counted():
@@ -75,11 +77,12 @@ def test_a_file_that_nothing_tells_the_format_of_is_tried(content, tried):
     ("error", "sentence"), [(FileNotFoundError, "was deleted"), (PermissionError, "access is denied")]
 )
 def test_a_file_that_cannot_be_opened_is_told_in_a_sentence(monkeypatch, error, sentence):
-    def refuse(self, **_):
+    def refuse(self, *_, **__):
         raise error("/bucket/someone@shop.test")
 
-    monkeypatch.setattr(StoredFile, "open", refuse)
-    problem = samples("a\n")[0].problem
+    file = StoredFile("a.csv", "a\n")
+    monkeypatch.setattr(MemoryFileSystem, "open", refuse)
+    problem = sample_file(file, None, RetryBudget(0)).problem
     assert problem is not None
     assert sentence in problem
     assert "someone" not in problem
