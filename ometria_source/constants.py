@@ -42,3 +42,7 @@ FIRST_UNSUBSCRIBE = datetime(2013, 1, 1, tzinfo=timezone.utc)
 # S3 shows a multipart upload when it is complete, with the time of its start: a file can appear late. By how much is
 # not documented by Ometria: two days is a guess, hence the setting `file_lag_days`.
 DEFAULT_FILE_LAG_DAYS = 2
+
+# The longest record of an export: of csv, of JSON lines, of Parquet. Far beyond any event, and warehouses end at 16 MiB
+# a cell or well below: so a longer one is a quote that was never closed, or no data.
+MAX_RECORD_BYTES = 16 << 20

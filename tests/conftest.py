@@ -17,6 +17,7 @@ from typing import Any
 
 import duckdb
 import pytest
+from hypothesis import settings
 
 from ometria_source.cli import main
 from ometria_source.export import compression
@@ -25,6 +26,10 @@ from ometria_source.loading import progress
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
 
 pytest_plugins = ["destination_results"]
+
+# How long an example takes says nothing on a busy machine.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # No test may reach out, nor wait for a pace that is meant for a real account.
 QUIET = {

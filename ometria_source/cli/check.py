@@ -87,13 +87,14 @@ def _check_bucket(findings: Findings, tables: Collection[str], patience_minutes:
     def fail(finding: str, advice: str) -> None:
         findings.add("bucket", FAILED if is_needed else UNKNOWN, finding, advice if is_needed else None)
 
-    files, newest = 0, None
+    newest = None
     try:
         export = replace(configured_export(), retry=RetryBudget(patience_minutes))
-        for file in export.files(TABLE):
-            if not is_hidden(file["relative_path"]) and file.problem is None:
-                files += 1
-                newest = max(newest or file, file, key=lambda item: item["modification_date"])
+        listed = [file for file in export.files(TABLE) if not is_hidden(file["relative_path"])]
+        refused = [f"{file['relative_path']} {file.problem}" for file in listed if file.problem is not None]
+        newest = max(
+            (file for file in listed if file.problem is None), key=lambda file: file["modification_date"], default=None
+        )
         if newest is not None:
             with open_file(newest, export.retry) as opened:
                 opened.stream.read(1)
@@ -103,7 +104,10 @@ def _check_bucket(findings: Findings, tables: Collection[str], patience_minutes:
         log.info("%s", redacted_traceback(error))
         fail("its newest file cannot be read" if newest else "it cannot be listed", user_message(error))
     else:
-        if files:
+        if refused and export.on_bad_file != "skip":
+            fail(refused[0], 'Mend it, leave it out with `file_glob`, or set `on_bad_file = "skip"`.')
+        elif newest is not None:
+            files = len(listed) - len(refused)
             findings.add("bucket", OK, f"{files:,} files, the newest can be read; `--describe` tells what is in them")
         else:
             fail("no file matches", "Check `bucket_url` and `file_glob`, and whether Ometria has delivered yet.")

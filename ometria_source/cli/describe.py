@@ -48,6 +48,7 @@ def configured_export(
     credentials: Any = None,
     file_glob: str = "**",
     file_format: str | None = None,
+    on_bad_file: str = "fail",
     csv_delimiter: str | None = None,
     csv_encoding: str | None = None,
     patience_minutes: float = DEFAULT_PATIENCE_MINUTES,
@@ -56,4 +57,4 @@ def configured_export(
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
     dialect = CsvDialect(csv_delimiter, csv_encoding)
     retry = RetryBudget(patience_minutes)
-    return Export(listing, retry, file_glob, file_format, dialect, on_bad_file="fail", key=None, columns={})
+    return Export(listing, retry, file_glob, file_format, dialect, on_bad_file, key=None, columns={})

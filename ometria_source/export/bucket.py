@@ -44,7 +44,7 @@ class BucketFile(FileItemDict):
         client: Of the store.
         path: By which the client finds the file, which is not always its URL.
         problem: Why the file cannot be read; None: nothing is known against it.
-        is_match: Whether `file_glob` stands for it; False only where there is a problem.
+        is_match: Whether `file_glob` matches it; False only where there is a problem.
 
     Attributes:
         path: As the argument.

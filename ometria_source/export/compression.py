@@ -54,28 +54,44 @@ def stored_pieces(stream: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: stream.read(PIECE_BYTES), b"")
 
 
-def bounded(path: str, pieces: Iterator[bytes], stored_bytes: int, most: int) -> Iterator[bytes]:
-    """Hand on what a file unpacks to, up to the most that it may.
+class UnpackedSize:
+    """Counts what a file unpacks to, over all files in it, and refuses what is too much.
 
     Args:
-        path: For error messages.
-        pieces: The unpacked bytes.
-        stored_bytes: The size of the file as it is stored.
-        most: Bytes.
-
-    Raises:
-        UnreadableFileError: There are more than `most`, or more than `MAX_RATIO` for each that is stored.
+        path: Of the file, for error messages.
+        stored_bytes: Its size as it is stored.
     """
-    size = 0
-    for piece in pieces:
-        size += len(piece)
-        if size > most:
-            raise UnreadableFileError(path, f"unpacks to more than {most >> 30:,} GiB, the most that is read of a file")
-        if size > UNSUSPECTED_BYTES and size > MAX_RATIO * stored_bytes:
-            raise UnreadableFileError(
-                path, f"unpacks to more than {MAX_RATIO:,} times its size, as no data does: it may be a zip bomb"
-            )
-        yield piece
+
+    def __init__(self, path: str, stored_bytes: int) -> None:
+        self._path = path
+        self._stored_bytes = stored_bytes
+        self._size = 0
+
+    def count(self, pieces: Iterator[bytes], *, is_temporary: bool) -> Iterator[bytes]:
+        """Yield unpacked bytes, as long as there are not too many.
+
+        Args:
+            pieces: Of the file, or of a file in it.
+            is_temporary: Whether they are put on the disk first.
+
+        Raises:
+            UnreadableFileError: There are more than `MAX_UNPACKED_BYTES` (or `MAX_TEMPORARY_BYTES`), or more than
+                `MAX_RATIO` for each byte that is stored.
+        """
+        on_disk = 0
+        for piece in pieces:
+            self._size += len(piece)
+            on_disk += len(piece) if is_temporary else 0
+            if self._size > MAX_UNPACKED_BYTES:
+                raise self._refusal(f"more than {MAX_UNPACKED_BYTES >> 30:,} GiB: divide it")
+            if on_disk > MAX_TEMPORARY_BYTES:
+                raise self._refusal(f"more than {MAX_TEMPORARY_BYTES >> 30:,} GiB of Parquet: store it as it is")
+            if self._size > UNSUSPECTED_BYTES and self._size > MAX_RATIO * self._stored_bytes:
+                raise self._refusal(f"more than {MAX_RATIO:,} times its size, as no data does: it may be a zip bomb")
+            yield piece
+
+    def _refusal(self, problem: str) -> UnreadableFileError:
+        return UnreadableFileError(self._path, f"unpacks to {problem}")
 
 
 def unpacked(path: str, stored: Iterator[bytes], compression: Literal["gzip", "zstd"] | None) -> Iterator[bytes]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import json
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -23,6 +24,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pyarrow import csv
 
+from ometria_source.constants import MAX_RECORD_BYTES
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.csv_syntax import (
     Syntax,
@@ -31,21 +33,18 @@ from ometria_source.export.csv_syntax import (
     last_line_end_outside_quotes,
     unquoted,
 )
-from ometria_source.export.encodings import as_utf8
+from ometria_source.export.encodings import as_utf8, without_marks
 
 # Bytes parsed at a time. One block is one table, which stays in memory until it is written: half of this is slower, and
 # more is no faster.
 BLOCK_BYTES = 8 << 20
 
-# The longest record: far beyond any event (warehouses end at 16 MiB a cell or well below), so a longer one is a quote
-# that was never closed, or not a csv file.
-MAX_RECORD_BYTES = 16 << 20
+# The longest header: 2,000 columns, which is all that is read, with names of 500 bytes.
 MAX_HEADER_BYTES = 1 << 20
 
-_BOM = b"\xef\xbb\xbf"
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
 _UNCLOSED = "a quoted cell that begins in this record is never closed"
-_TOO_LONG = f"this record is longer than {MAX_RECORD_BYTES >> 20} MiB: a quote may not be closed"
+_TOO_LONG = f"this record is longer than {MAX_RECORD_BYTES >> 20} MiB: probably a quote is not closed"
 _NOT_TEXT = "is not UTF-8 text"
 _HAS_NUL = "holds a NUL byte, so it is not text"
 _TEXT_BEHIND_QUOTE = "a cell of this record has text behind its closing quote (a quote within quotes is written twice)"
@@ -53,7 +52,7 @@ _TEXT_BEHIND_QUOTE = "a cell of this record has text behind its closing quote (a
 # What else than the delimiter of its format a file may have between its cells, the likeliest first.
 DELIMITERS = (";", "\t", "|", ",")
 
-# The first line by which Excel knows the delimiter.
+# The first line that sets the delimiter for Excel.
 _EXCEL_LINE = re.compile(r"sep=(.)", re.IGNORECASE)
 
 
@@ -136,8 +135,7 @@ class _Blocks:
         None: there is no text at all.
         """
         self._fill(BLOCK_BYTES)
-        while self._buffer.startswith(_BOM):
-            self._buffer = self._buffer.removeprefix(_BOM)
+        self._buffer = without_marks(self._buffer)
         cells, end = self._first_cells()
         if cells is not None and self._is_excel_line(cells):
             self._take(end)
@@ -160,7 +158,8 @@ class _Blocks:
                 break
             self._fill(2 * len(self._buffer))
         if end > MAX_HEADER_BYTES:
-            raise self._error("has no end of line in its first MiB, so it is not a text table")
+            limit = MAX_HEADER_BYTES >> 20
+            raise self._error(f"has a header of more than {limit} MiB: it is no csv, or a quote in it is not closed")
         return cells, end
 
     def _skip_blank_lines(self) -> None:
@@ -401,7 +400,7 @@ class _Parser:
         """
         self._bad_rows, self._whole = 0, False
         # Arrow strips a BOM at the front of whatever it is given: sacrifice one of ours where a cell begins with it.
-        head = _BOM if buffer.startswith(_BOM) else b""
+        head = BOM_UTF8 if buffer.startswith(BOM_UTF8) else b""
         newline = b"" if buffer.endswith((b"\n", b"\r"), 0, size) else b"\n"
         data = _joined(head, memoryview(buffer)[:size], newline + self._tail)
         try:

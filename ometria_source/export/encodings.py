@@ -1,7 +1,7 @@
 """Text in any encoding as UTF-8, a piece at a time.
 
-A byte order mark says what a file is, so it counts for more than the setting where it says UTF-8. That of UTF-16 or
-UTF-32 is never read as anything else.
+A byte order mark of UTF-8 counts for more than the setting. A file that begins with that of UTF-16 or UTF-32 is never
+read in another encoding.
 """
 
 from __future__ import annotations
@@ -34,6 +34,13 @@ def marked_encoding(head: bytes) -> str | None:
         head: The first four bytes of a file, or more.
     """
     return next((name for mark, name in _MARKS if head.startswith(mark)), None)
+
+
+def without_marks(head: bytes) -> bytes:
+    """The beginning of a file in UTF-8 without its byte order marks: some programs write two."""
+    while head.startswith(codecs.BOM_UTF8):
+        head = head.removeprefix(codecs.BOM_UTF8)
+    return head
 
 
 def as_utf8(path: str, pieces: Iterator[bytes], encoding: str | None) -> Iterator[bytes]:

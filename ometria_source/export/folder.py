@@ -9,10 +9,14 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path
+
+from ometria_source.export.formats import is_hidden
 
 LEADS_OUT = "is a link that leads out of `bucket_url`, and is not followed"
 DANGLES = "is a link to nothing"
@@ -24,14 +28,15 @@ _MAGIC = frozenset("*?[")
 
 
 class Glob:
-    """A pattern for paths relative to a bucket, in the syntax of shells; `**` as a whole part stands for any folders.
+    """A pattern for paths relative to a bucket, in the syntax of shells; `**` as a whole part matches any folders.
 
     Args:
         pattern: Such as `**`, `*.csv`, `2026/**/*.parquet`.
     """
 
     def __init__(self, pattern: str) -> None:
-        self._parts = pattern.strip("/").split("/")
+        # `./*.csv` and `events//*.csv`, as `glob` of Python takes them
+        self._parts = [part for part in pattern.split("/") if part not in ("", ".")] or ["**"]
 
     @property
     def folder(self) -> str:
@@ -47,26 +52,31 @@ class Glob:
         return "**" in self._parts
 
     def matches(self, path: str) -> bool:
-        """Whether the pattern stands for this path."""
-        return _match(path.split("/"), self._parts)
+        """Whether the pattern matches this path."""
+        return len(self._parts) in self.states(path)
 
     def may_hold(self, folder: str) -> bool:
         """Whether a match may lie below this folder."""
-        parts = folder.split("/")
-        for part, pattern in zip(parts, self._parts, strict=False):
-            if pattern == "**":
-                return True
-            if not fnmatchcase(part, pattern):
-                return False
-        return len(parts) < len(self._parts)
+        return any(state < len(self._parts) for state in self.states(folder))
 
+    def states(self, path: str) -> frozenset[int]:
+        """How many parts of the pattern may be used up by a path: what lies below it is matched by the others."""
+        states = self._skipping({0})
+        for part in path.split("/") if path else ():
+            states = self._skipping(
+                state if self._parts[state] == "**" else state + 1
+                for state in states
+                if state < len(self._parts) and (self._parts[state] == "**" or fnmatchcase(part, self._parts[state]))
+            )
+        return states
 
-def _match(parts: list[str], patterns: list[str]) -> bool:
-    if not patterns:
-        return not parts
-    if patterns[0] == "**":
-        return len(patterns) == 1 or any(_match(parts[start:], patterns[1:]) for start in range(len(parts)))
-    return bool(parts) and fnmatchcase(parts[0], patterns[0]) and _match(parts[1:], patterns[1:])
+    def _skipping(self, states: Iterable[int]) -> frozenset[int]:
+        """These states, and those that follow where `**` stands for no folder."""
+        result = set()
+        for state in states:
+            following = takewhile(lambda number: self._parts[number] == "**", range(state, len(self._parts)))
+            result |= {state, *(number + 1 for number in following)}
+        return frozenset(result)
 
 
 @dataclass(frozen=True)
@@ -79,7 +89,7 @@ class FoundFile:
         size: In bytes.
         modified: Seconds since 1970.
         problem: Why it cannot be read; None: nothing is known against it.
-        is_match: Whether the glob stands for it; of a file always.
+        is_match: Whether the glob matches it; of a file always.
     """
 
     relative_path: str
@@ -91,10 +101,9 @@ class FoundFile:
 
 
 def find_files(root: str, glob: Glob) -> Iterator[FoundFile]:
-    """Find the files that a glob stands for.
+    """Find the files that a glob matches.
 
-    A folder that links lead to is visited once, by its own path. By the path of a link come only the files whose own
-    path does not match.
+    A file is listed under the path of a link only if its own path does not match, or is hidden.
 
     Args:
         root: The folder; there are no files in one that does not exist.
@@ -105,18 +114,20 @@ def find_files(root: str, glob: Glob) -> Iterator[FoundFile]:
     """
     walk = _Walk(os.path.realpath(root), glob)
     yield from walk.tree("", walk.root)
-    for link in sorted(walk.links):
-        yield from walk.behind(link)
+    # those behind a link are found while it is followed
+    while walk.links:
+        yield from walk.behind(walk.links.popleft())
 
 
 class _Walk:
     def __init__(self, root: str, glob: Glob) -> None:
         self.root = root
-        self.links: list[str] = []
+        self.links: deque[str] = deque()
         self._glob = glob
         self._found: set[str] = set()
+        self._visited = {(root, glob.states(""))}
 
-    def tree(self, relative: str, folder: str, *, notes_links: bool = True) -> Iterator[FoundFile]:
+    def tree(self, relative: str, folder: str) -> Iterator[FoundFile]:
         """The files of a folder and of those in it, under `relative`; links are put aside."""
         folders = [(relative, folder)]
         while folders:
@@ -133,10 +144,10 @@ class _Walk:
             for entry in sorted_entries:
                 path = f"{relative}/{entry.name}" if relative else entry.name
                 if entry.is_symlink():
-                    if notes_links:
-                        self.links.append(path)
+                    self.links.append(path)
                 elif entry.is_dir(follow_symlinks=False):
-                    if self._glob.may_hold(path):
+                    # what is hidden is not listed: a link from elsewhere may lead to it
+                    if self._glob.may_hold(path) and not is_hidden(path):
                         below.append((path, entry.path))
                 elif entry.is_file(follow_symlinks=False):
                     yield from self._file(path, entry.path)
@@ -144,6 +155,8 @@ class _Walk:
 
     def behind(self, link: str) -> Iterator[FoundFile]:
         """What a link leads to."""
+        if is_hidden(link):
+            return
         path = str(Path(self.root, link))
         target = os.path.realpath(path)
         try:
@@ -155,8 +168,11 @@ class _Walk:
         if os.path.commonpath([self.root, target]) != self.root:
             yield self._problem(link, path, LEADS_OUT)
         elif stat.S_ISDIR(status.st_mode):
-            if self._glob.may_hold(link):
-                yield from self.tree(link, target, notes_links=False)
+            # the same folder under the same rest of the pattern gives the same files again, without end in a circle
+            visit = (target, self._glob.states(link))
+            if self._glob.may_hold(link) and visit not in self._visited:
+                self._visited.add(visit)
+                yield from self.tree(link, target)
         elif stat.S_ISREG(status.st_mode):
             yield from self._file(link, target)
 
@@ -167,7 +183,8 @@ class _Walk:
             status = Path(path).stat()
         except FileNotFoundError:
             return
-        self._found.add(path)
+        if not is_hidden(relative):
+            self._found.add(path)
         problem = None if _is_text(relative) else NOT_TEXT
         yield FoundFile(_shown(relative), path, status.st_size, status.st_mtime, problem)
 

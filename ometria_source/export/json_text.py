@@ -24,6 +24,9 @@ JSON_FIELD = {b"ometria_source.data_type": b"json"}
 # dlt writes rows with it as well.
 MAX_JSON_DEPTH = 254
 
+# Levels that are parsed: orjson's own limit.
+MAX_PARSED_DEPTH = 1024
+
 # Digits of an integer: Python's own limit between text and integer, which protects it from quadratic time. A double,
 # which most other JSON parsers would make of it, ends at 309.
 MAX_INTEGER_DIGITS = 4300
@@ -106,8 +109,8 @@ def parse_json(text: str | bytes) -> Any:
     Of equal names in one object the last one counts.
 
     Raises:
-        ValueError: It is not JSON, is nested deeper than 1024 levels, or has a number that is beyond doubles or an
-            integer of more than `MAX_INTEGER_DIGITS`. The error quotes nothing.
+        ValueError: It is not JSON, is nested deeper than `MAX_PARSED_DEPTH`, or has a number that is beyond doubles or
+            an integer of more than `MAX_INTEGER_DIGITS`. The error quotes nothing.
     """
     data = text.encode() if isinstance(text, str) else text
     parsed = _UNREADABLE

@@ -13,9 +13,11 @@ from typing import Any
 import orjson
 import pyarrow as pa
 
+from ometria_source.constants import MAX_RECORD_BYTES
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.canonical import canonical_text
-from ometria_source.export.json_text import MAX_INTEGER_DIGITS, json_field, json_text, parse_json
+from ometria_source.export.encodings import without_marks
+from ometria_source.export.json_text import MAX_INTEGER_DIGITS, MAX_PARSED_DEPTH, json_field, json_text, parse_json
 
 # One table holds at most this much. Python objects need about ten times the bytes of their lines.
 BATCH_LINES = 20_000
@@ -25,12 +27,11 @@ BATCH_BYTES = 8 << 20
 # reached where most cells are absent, and memory would grow with the square of the lines.
 BATCH_CELLS = BATCH_BYTES // 6
 
-# The longest line; see `csv.MAX_RECORD_BYTES`.
-MAX_LINE_BYTES = 16 << 20
-
-_BOM = b"\xef\xbb\xbf"
 # What a line may be instead, where it cannot be parsed.
-_LIMITS = f"or has more than 1024 levels, an integer of more than {MAX_INTEGER_DIGITS} digits or half a surrogate pair"
+_LIMITS = (
+    f"or has more than {MAX_PARSED_DEPTH:,} levels, an integer of more than {MAX_INTEGER_DIGITS} digits or half a "
+    "surrogate pair"
+)
 
 # The integers that a double can tell apart from their neighbours.
 _EXACT_DOUBLE = 2**53
@@ -58,7 +59,7 @@ def read_jsonl(path: str, pieces: Iterator[bytes]) -> Iterator[pa.Table]:
 
     Raises:
         UnreadableFileError: A line is not one JSON object (as with `NaN`, half a surrogate pair, or a number beyond
-            doubles), is longer than `MAX_LINE_BYTES`, has too many levels or digits (see `parse_json`), or a field
+            doubles), is longer than `MAX_RECORD_BYTES`, has too many levels or digits (see `parse_json`), or a field
             without a name. Gives the line.
     """
     batch = _Batch()
@@ -92,21 +93,21 @@ def _lines(path: str, pieces: Iterator[bytes]) -> Iterator[bytes]:
         lines = piece.split(b"\n")
         begun.append(lines[0])
         size += len(lines[0])
-        if size <= MAX_LINE_BYTES and len(lines) > 1:
+        if size <= MAX_RECORD_BYTES and len(lines) > 1:
             lines[0] = _without_bom(b"".join(begun)) if number == 0 else b"".join(begun)
             begun = [lines.pop()]
             size = len(begun[0])
             yield from lines
             number += len(lines)
-        if size > MAX_LINE_BYTES:
-            raise UnreadableFileError(path, f"this line is longer than {MAX_LINE_BYTES >> 20} MiB", number + 1)
+        if size > MAX_RECORD_BYTES:
+            raise UnreadableFileError(path, f"this line is longer than {MAX_RECORD_BYTES >> 20} MiB", number + 1)
     last = b"".join(begun)
     yield _without_bom(last) if number == 0 else last
 
 
 def _without_bom(line: bytes) -> bytes:
     """The first line; two BOMs, as some programs write, count as one."""
-    return line.removeprefix(_BOM).removeprefix(_BOM)
+    return without_marks(line)
 
 
 def _parse(path: str, number: int, line: bytes) -> dict[str, Any] | None:

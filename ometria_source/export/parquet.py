@@ -14,16 +14,19 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from ometria_source.constants import MAX_RECORD_BYTES
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.canonical import MICROSECOND
 from ometria_source.export.json_text import json_field
 from ometria_source.export.parquet_cells import CellError, decoded_bytes, json_column, plain_column
 from ometria_source.export.parquet_pages import (
+    MAX_OPEN_BYTES,
     MAX_PAGE_BYTES,
     ChunkStream,
     DamagedPagesError,
     LongPageError,
     LongRowError,
+    WideGroupError,
     has_encryption,
     plan_reading,
 )
@@ -35,8 +38,6 @@ BATCH_ROWS = 16_384
 FIRST_ROWS = 256
 MOST_GROWTH = 4
 
-# The longest row; see `csv.MAX_RECORD_BYTES`.
-MAX_ROW_BYTES = 16 << 20
 
 # A file ends with the length of its footer and four letters.
 _TAIL_BYTES = 8
@@ -90,6 +91,9 @@ def read_parquet(path: str, stream: BinaryIO) -> Iterator[pa.Table]:
         problem = (
             f"column `{error.column}` has a page of more than {MAX_PAGE_BYTES >> 20} MiB: write it with smaller pages"
         )
+    except WideGroupError:
+        limit = MAX_OPEN_BYTES >> 20
+        problem = f"needs more than {limit} MiB for one page of each column: write it with smaller pages"
     except (pa.ArrowException, OSError, ValueError, KeyError, NotImplementedError, DamagedPagesError):
         # Arrow's error may quote values: nothing is raised from here.
         problem = "is not a Parquet file, or is damaged"
@@ -177,7 +181,7 @@ def _tail(stream: ChunkStream) -> bytes:
 
 def _batches(parquet: pq.ParquetFile, stream: ChunkStream) -> Iterator[pa.RecordBatch]:
     for groups in _group_runs(parquet.metadata):
-        plan = plan_reading(parquet, stream, groups, BATCH_ROWS, MAX_ROW_BYTES)
+        plan = plan_reading(parquet, stream, groups, BATCH_ROWS, MAX_RECORD_BYTES)
         reader = parquet
         if plan.dictionaries:
             reader = pq.ParquetFile(
@@ -244,12 +248,12 @@ def _halves(path: str, table: pa.Table) -> Iterator[pa.Table]:
 
 def _check_row(path: str, names: list[str], sizes: list[int]) -> None:
     """Refuse a row that is too long, given the sizes of its cells; those of several rows together are shorter."""
-    if sum(sizes) > MAX_ROW_BYTES:
+    if sum(sizes) > MAX_RECORD_BYTES:
         raise UnreadableFileError(path, _long_row(names[sizes.index(max(sizes))]))
 
 
 def _long_row(column: str) -> str:
-    return f"a row is longer than {MAX_ROW_BYTES >> 20} MiB, most of it in column `{column}`"
+    return f"a row is longer than {MAX_RECORD_BYTES >> 20} MiB, most of it in column `{column}`"
 
 
 def _plain_table(path: str, batch: pa.RecordBatch) -> pa.Table:

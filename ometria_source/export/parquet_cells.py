@@ -105,7 +105,7 @@ def json_column(array: pa.Array) -> pa.Array:
     array = _storage(array)
     if pa.types.is_map(array.type):
         offsets, keys, values = _map_parts(array)
-        as_object = any(matches(keys.type) for matches in _NAMES) or _is_uuid(keys.type)
+        as_object = _is_name(keys.type)
         cells = _pairs(_values(keys), _values(values), offsets)
         rows = _with_nulls(array, [_object(pairs) if as_object else pairs for pairs in cells])
     else:
@@ -115,8 +115,6 @@ def json_column(array: pa.Array) -> pa.Array:
 
 # The types whose values JSON can have as the name of a field, each value another name.
 _NAMES = (
-    pa.types.is_string,
-    pa.types.is_large_string,
     pa.types.is_integer,
     pa.types.is_floating,
     pa.types.is_boolean,
@@ -124,6 +122,13 @@ _NAMES = (
     pa.types.is_timestamp,
     pa.types.is_time,
 )
+
+
+def _is_name(kind: pa.DataType) -> bool:
+    """Whether JSON has a name for each value of a type, however Arrow holds them: the form of a map hangs on it."""
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return _is_uuid(kind) or _is_text(kind) or any(matches(kind) for matches in _NAMES)
 
 
 def _object(pairs: list[tuple[Any, Any]]) -> dict[Any, Any] | list[tuple[Any, Any]]:

@@ -25,6 +25,10 @@ MAX_PAGE_BYTES = 256 << 20
 # What one batch may hold at most. A guess: with the copies that reading makes, a few hundred MiB.
 MAX_BATCH_BYTES = 256 << 20
 
+# What the dictionaries and the longest pages of all columns take, which are in memory together. A guess: 250 columns of
+# the pages that writers make, and in memory up to five times as much.
+MAX_OPEN_BYTES = 512 << 20
+
 # Text of a dictionary that is this long in one batch, as if each row had the longest entry, is read as a dictionary.
 _MAX_REPEATED_BYTES = 16 << 20
 
@@ -44,6 +48,10 @@ _CODECS = {"SNAPPY": "snappy", "GZIP": "gzip", "BROTLI": "brotli", "ZSTD": "zstd
 
 class DamagedPagesError(Exception):
     """A page header cannot be parsed."""
+
+
+class WideGroupError(Exception):
+    """The pages of all columns together are too long to be decoded in memory."""
 
 
 class LongPageError(Exception):
@@ -75,10 +83,12 @@ class ChunkCost:
     """What the pages of one column chunk hold.
 
     Attributes:
-        entry: The longest entry of its dictionary, in bytes; 0: there is none.
+        dictionary: The bytes of its dictionary; 0: there is none.
+        entry: The longest entry of its dictionary, in bytes.
         pages: Its data pages.
     """
 
+    dictionary: int = 0
     entry: int = 0
     pages: list[Page] = field(default_factory=list)
 
@@ -175,12 +185,15 @@ def plan_reading(
         DamagedPagesError: A page header is not one, or a chunk is not in the file.
         LongPageError: A page is too long.
         LongRowError: A row is too long: the rows of a group are, on average.
+        WideGroupError: The pages of all columns together are too long.
     """
     columns = [parquet.schema.column(place) for place in range(parquet.metadata.num_columns)]
     places = [(group, place) for group in groups for place in range(len(columns))]
     chunks = [parquet.metadata.row_group(group).column(place) for group, place in places]
     ranges = [_range(chunk, stream.length) for chunk in chunks]
     pages: list[list[Page]] = [[] for _ in columns]
+    entries = [0] * len(columns)
+    in_memory = dict.fromkeys(groups, 0)
     dictionaries = set()
     for (group, place), chunk, data in zip(places, chunks, stream.keep(ranges), strict=True):
         column, rows_of_group = columns[place], max(1, parquet.metadata.row_group(group).num_rows)
@@ -192,15 +205,27 @@ def plan_reading(
             raise LongRowError(column.path)
         if cost.entry * repeated > _MAX_REPEATED_BYTES:
             dictionaries.add(column.path)
+        entries[place] = max(entries[place], cost.entry)
+        in_memory[group] += cost.dictionary + max((page.size for page in cost.pages), default=0)
         pages[place] += cost.pages
+    if max(in_memory.values(), default=0) > MAX_OPEN_BYTES:
+        raise WideGroupError
     total_rows = max(1, sum(parquet.metadata.row_group(group).num_rows for group in groups))
     # how many values a row has is only known on average
     values = [max(1, sum(page.values for page in column) // total_rows) for column in pages]
+    costs = list(zip(columns, pages, values, entries, strict=True))
+
+    def most_bytes(rows: int) -> int:
+        repeated: Iterator[int] = (
+            entry * rows * each for column, _, each, entry in costs if column.path not in dictionaries
+        )
+        return sum(repeated, sum(_most_bytes(own, rows * each) for _, own, each, _ in costs))
+
     rows = most_rows
-    while rows > 1 and sum(_most_bytes(column, rows * each) for column, each in zip(pages, values, strict=True)) > (
-        MAX_BATCH_BYTES
-    ):
+    while rows > 1 and most_bytes(rows) > MAX_BATCH_BYTES:
         rows = max(1, rows // 4)
+    if most_bytes(rows) > MAX_BATCH_BYTES:
+        dictionaries.update(column.path for column, _, _, entry in costs if entry)
     return ReadPlan(rows, frozenset(dictionaries))
 
 
@@ -235,6 +260,7 @@ def _added_up(chunk: Any, data: memoryview, width: int) -> ChunkCost:
         if size > MAX_PAGE_BYTES:
             raise LongPageError(chunk.path_in_schema)
         if kind == _DICTIONARY_PAGE:
+            cost.dictionary = size
             cost.entry = _longest_entry(chunk, header[7][1], size, data[body:offset])
         elif kind in {_DATA_PAGE, _DATA_PAGE_V2}:
             page = header[5] if kind == _DATA_PAGE else header[8]

@@ -19,9 +19,7 @@ import pyarrow as pa
 
 from ometria_source.exceptions import UnknownFormatError, UnreadableFileError
 from ometria_source.export.compression import (
-    MAX_TEMPORARY_BYTES,
-    MAX_UNPACKED_BYTES,
-    bounded,
+    UnpackedSize,
     stored_pieces,
     unpacked,
 )
@@ -81,9 +79,12 @@ def read_tables(
     read_delimited = partial(read_csv, dialect=dialect, left_out=left_out)
     columns: set[str] = set()
     for table in _tables(path, stream, file_format, found or _ignore, read_delimited):
+        if not table.num_columns:
+            # as an empty object of JSON lines, its rows hold nothing
+            continue
         columns.update(table.column_names)
         if len(columns) > MAX_COLUMNS:
-            raise UnreadableFileError(path, f"has {len(columns):,} columns; at most {MAX_COLUMNS:,} are read")
+            raise UnreadableFileError(path, f"has more than {MAX_COLUMNS:,} columns: divide it, or leave some out")
         yield table
 
 
@@ -100,7 +101,7 @@ def _tables(
         note(FoundFormat(kind, detected_by))
         yield from read_parquet(path, stream)
         return
-    size = stream.seek(0, io.SEEK_END)
+    size = UnpackedSize(path, stream.seek(0, io.SEEK_END))
     stream.seek(0)
     stored = stored_pieces(stream)
     head = next(stored, b"")
@@ -111,7 +112,7 @@ def _tables(
             yield from _read(
                 f"{path}/{member.name}",
                 member.pieces,
-                member.stored_bytes,
+                size,
                 file_format,
                 own_kind or kind,
                 note,
@@ -129,7 +130,7 @@ def _tables(
 def _read(
     path: str,
     stored: Iterator[bytes],
-    stored_bytes: int,
+    size: UnpackedSize,
     file_format: str | None,
     kind: FileFormat | None,
     note: Callable[[FoundFormat], None],
@@ -155,8 +156,7 @@ def _read(
     if kind is not None:
         note(FoundFormat(kind, detected_by, packing))
     if packing:
-        most = MAX_TEMPORARY_BYTES if kind == "parquet" else MAX_UNPACKED_BYTES
-        pieces = bounded(path, pieces, stored_bytes, most)
+        pieces = size.count(pieces, is_temporary=kind == "parquet")
     if kind == "parquet":
         yield from read_compressed_parquet(path, pieces)
     elif kind == "jsonl":
@@ -166,4 +166,4 @@ def _read(
 
 
 def _ignore(found: FoundFormat) -> None:
-    """Nobody asked."""
+    """Take no notice."""

@@ -66,12 +66,10 @@ class Member(NamedTuple):
 
     Attributes:
         name: Its path in the zip.
-        stored_bytes: What it takes there.
         pieces: Its content, in pieces of at most `compression.PIECE_BYTES`; to be read before the next file's.
     """
 
     name: str
-    stored_bytes: int
     pieces: Iterator[bytes]
 
 
@@ -97,7 +95,7 @@ def members(path: str, stream: BinaryIO) -> Iterator[Member]:
     for member in found:
         if not member.is_dir() and not is_hidden(member.filename):
             content = _content(f"{path}/{member.filename}", stream, member)
-            yield Member(member.filename, member.compress_size, content)
+            yield Member(member.filename, content)
 
 
 class _Directory(WatchedStream):

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
-import subprocess
-import sys
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from peak_memory import run_measured
 
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export import csv as csv_reader
+from ometria_source.export import read as reading
 from ometria_source.export.csv import CsvDialect
 from ometria_source.export.csv_syntax import Syntax, last_line_end_outside_quotes
 from ometria_source.export.read import read_tables
@@ -194,7 +194,8 @@ def test_a_header_with_another_delimiter_is_refused(header, file_format, propose
     error = refusal(f"\n{header}\n1;2\n".encode(), file_format=file_format)
     assert error.line == 2
     assert f"`csv_delimiter = {proposed}`" in str(error)
-    assert "a" not in error.problem.split("`")[0].split()[0]
+    name = "adas_own_column"
+    assert name not in str(refusal(f"{header}{name}\n1;2\n".encode(), file_format=file_format))
 
 
 def test_a_header_of_one_column_needs_no_setting():
@@ -297,7 +298,7 @@ def test_other_columns_need_a_name(header):
 # --- bounds
 
 PROGRAM = """
-import io, resource, sys
+import io, sys
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.read import read_tables
 n = 17 << 20
@@ -307,9 +308,9 @@ try:
     outcome = sum(table.num_rows for table in read_tables("a.csv", io.BytesIO(data), "csv"))
 except UnreadableFileError as error:
     outcome = error.problem
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10, outcome)
+print(outcome)
 """
-TOO_LONG, NO_TABLE, WRONG_WIDTH = "longer than 16 MiB", "no end of line in its first MiB", "1 cells where"
+TOO_LONG, NO_TABLE, WRONG_WIDTH = "longer than 16 MiB", "header of more than 1 MiB", "1 cells where"
 HUGE = [
     (r"a,b\n", '"', TOO_LONG),
     (r"a,b\n\"", '""', TOO_LONG),
@@ -330,14 +331,13 @@ HUGE = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("start", "unit", "outcome"), HUGE)
 def test_seventeen_megabytes_of_anything_are_bounded(start, unit, outcome):
     """A peak below 400 MiB for all of the process, and an outcome within seconds."""
-    command = [sys.executable, "-c", PROGRAM, start, unit]
-    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
-    peak, found = result.stdout.split(maxsplit=1)
+    _, (found,), peak = run_measured(PROGRAM, start, unit)
     assert outcome in found
-    assert int(peak) < 400
+    assert peak < 400
 
 
 def test_a_record_beyond_the_bound_is_refused_where_the_file_ends_with_it(monkeypatch):
@@ -348,8 +348,9 @@ def test_a_record_beyond_the_bound_is_refused_where_the_file_ends_with_it(monkey
     assert (error.line, "longer than" in str(error)) == (3, True)
 
 
-def test_twenty_thousand_columns_are_read():
-    """In many blocks."""
+def test_twenty_thousand_columns_are_read(monkeypatch):
+    """In many blocks, where they are not too many for a warehouse."""
+    monkeypatch.setattr(reading, "MAX_COLUMNS", 20_000)
     names = [f"column_{n}" for n in range(20_000)]
     row = ",".join(f'"{n}"' if n % 3 else "" for n in range(20_000))
     found, rows = read("\n".join([",".join(names), *[row] * 100]).encode())

@@ -133,18 +133,61 @@ def test_name_that_is_not_utf_8(folder):
     assert paths(folder) == ["a.csv", "one/b.csv", "one/two/c.csv"]
 
 
-def test_what_is_no_file(folder):
+def test_what_is_no_file(folder, monkeypatch):
     """A pipe and a socket, which would never end, are left alone."""
     os.mkfifo(folder / "pipe.csv")
     with socket.socket(socket.AF_UNIX) as server:
         # the path of a socket must be short
-        here = Path.cwd()
-        os.chdir(folder)
+        monkeypatch.chdir(folder)
         server.bind("s.csv")
-        os.chdir(here)
     assert paths(folder) == ["a.csv", "one/b.csv", "one/two/c.csv"]
 
 
 def test_missing_folder(tmp_path):
     """There are no files in a folder that does not exist."""
     assert list(find_files(str(tmp_path / "none"), Glob("**"))) == []
+
+
+def test_links_to_hidden_files(tmp_path):
+    """What lies in a hidden folder is listed under the names of the links to it, as in a volume of Kubernetes."""
+    bucket = tmp_path / "volume"
+    (bucket / "..2026_11_30").mkdir(parents=True)
+    (bucket / "..2026_11_30" / "a.csv").write_text("id\n1\n")
+    (bucket / "..data").symlink_to("..2026_11_30")
+    (bucket / "a.csv").symlink_to("..data/a.csv")
+    (bucket / ".store").mkdir()
+    (bucket / ".store" / "b.csv").write_text("id\n1\n")
+    (bucket / "b").symlink_to(".store")
+    assert paths(bucket) == ["a.csv", "b/b.csv"]
+
+
+def test_links_in_a_linked_folder(folder):
+    """They are followed as well, and named where they cannot be."""
+    (folder / "store").mkdir()
+    (folder / "store" / "x.csv").write_text("id\n1\n")
+    (folder / "v3").mkdir()
+    (folder / "v3" / "y.csv").symlink_to("../store/x.csv")
+    (folder / "v3" / "z.csv").symlink_to("missing")
+    (folder / "current").symlink_to("v3")
+    assert paths(folder, "current/*.csv") == ["current/y.csv"]
+    assert problems(folder, "current/*.csv") == {"current/z.csv": (DANGLES, True)}
+
+
+def test_folders_that_link_to_each_other(tmp_path):
+    """The listing ends, and finds each file once, whatever the number of circles."""
+    names = [f"f{number}" for number in range(8)]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.csv").write_text("id\n1\n")
+        for other in names:
+            (tmp_path / name / other).symlink_to(tmp_path / other)
+    assert sorted(paths(tmp_path)) == [f"{name}/a.csv" for name in names]
+    assert len(paths(tmp_path, "f0/f1/f2/f3/*.csv")) == 1
+
+
+@pytest.mark.parametrize("pattern", ["./*.csv", "one//*.csv", "./one/*.csv"])
+def test_spellings_of_a_glob(folder, pattern):
+    """A pattern may be spelled as Python's own `glob` takes it."""
+    found = glob.glob(str(folder / pattern), recursive=True)  # noqa: PTH207  what dlt lists by
+    expected = {os.path.relpath(os.path.normpath(path), folder) for path in found}
+    assert set(paths(folder, pattern)) == expected

@@ -260,7 +260,7 @@ def test_fewer_rows_than_declared_are_refused(declared):
     """A writer that was interrupted, or a footer of another file."""
     content = as_parquet(pa.table({"a": pa.array(range(1000))}), use_dictionary=False, store_schema=False)
     broken = as_declared(content, rows=(b"\x16" + varint(1000), b"\x16" + varint(declared)))
-    assert "arquet" in str(refusal(broken, "events.parquet"))
+    assert "rows, but declares" in str(refusal(broken, "events")) or "is damaged" in str(refusal(broken, "events"))
     # the file's number of rows alone
     (length,) = struct.unpack("<I", content[-8:-4])
     footer = content[-8 - length : -8]
@@ -335,3 +335,17 @@ def test_an_encrypted_file_is_named_as_such(settings, path):
     """Mending it would be in vain."""
     content = encrypted(**settings)
     assert "is encrypted" in str(refusal(gzipped(content) if path.endswith("gz") else content, path))
+
+
+@pytest.mark.parametrize("rows_of_a_group", [100, 1_000, pytest.param(400_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.dictionary(pa.int32(), pa.string())])
+def test_a_map_has_one_form(rows_of_a_group, kind):
+    """However its keys are stored, and however large the row group is: else a row would have two keys."""
+    count = 400_000 if rows_of_a_group == 400_000 else 2_000
+    name = "utm_campaign_name_of_fifty_bytes_which_is_ordinary"
+    keys = pa.array([name, "b"], pa.string()).take(pa.array([0, 1] * count))
+    keys = keys.dictionary_encode() if pa.types.is_dictionary(kind) else keys.cast(kind)
+    maps = pa.MapArray.from_arrays(pa.array(range(0, 2 * count + 1, 2), pa.int32()), keys, pa.array(["v", "w"] * count))
+    content = as_parquet(pa.table({"a": maps}), row_group_size=rows_of_a_group)
+    parts = tables(content, "a.parquet")
+    assert {text for part in parts for text in part.column("a").unique().to_pylist()} == {f'{{"b":"w","{name}":"v"}}'}

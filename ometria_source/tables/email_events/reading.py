@@ -48,10 +48,13 @@ class Export:
     columns: Mapping[str, str]
 
     def files(self, table: str) -> list[BucketFile]:
-        """List the files.
+        """List the files that `file_glob` matches; a link that it does not match and that cannot be followed is named.
 
         Args:
-            table: Who asks, for the error.
+            table: The table that they are listed for, for errors and notices.
+
+        Returns:
+            Files in no particular order; see `list_files`.
 
         Raises:
             MissingSettingError: `bucket_url` is not configured.
@@ -59,7 +62,11 @@ class Export:
         """
         if self.listing is None:
             raise MissingSettingError("bucket_url", table)
-        return list_files(self.listing, self.retry)
+        files = list_files(self.listing, self.retry)
+        for file in files:
+            if not file.is_match:
+                log.warning("%s: %s %s", table, file["relative_path"], file.problem)
+        return [file for file in files if file.is_match]
 
 
 log = logging.getLogger(__name__)
@@ -221,16 +228,12 @@ class FileReader:
         """Refuse a file that the listing found a problem with, or skip it.
 
         Args:
-            file: With a `problem`. Where `file_glob` does not stand for it, it is only reported.
+            file: With a `problem`.
 
         Raises:
             UnreadableFileError: `on_bad_file` is "fail".
         """
-        path = file["relative_path"]
-        if not file.is_match:
-            log.warning("email_events: %s %s", path, file.problem)
-            return
-        error = UnreadableFileError(path, str(file.problem))
+        error = UnreadableFileError(file["relative_path"], str(file.problem))
         if self._export.on_bad_file != "skip":
             raise error
         self._skip(file, error)

@@ -9,6 +9,7 @@ a file, so it is a property of the file that is read, not of its rows.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing
 from datetime import datetime
@@ -27,6 +28,8 @@ from ometria_source.sync.destination import DEFAULT_STRATEGY, running_strategy
 from ometria_source.tables.email_events.files import FIRST_FILE, EventFiles
 from ometria_source.tables.email_events.reading import Export
 from ometria_source.tables.email_events.rows import KEY, TABLE, with_hints
+
+log = logging.getLogger(__name__)
 
 SECONDS_A_DAY = 24 * 60 * 60
 
@@ -115,6 +118,10 @@ def email_event_files_resource(export: Export) -> DltResource:
     def email_event_files() -> Iterator[TDataItems]:
         """Files of the export: path, size in bytes and time of modification."""
         for file in export.files("email_event_files"):
+            if file.problem is not None:
+                # it has no size or time of its own
+                log.warning("email_event_files: %s %s", file["relative_path"], file.problem)
+                continue
             yield [
                 {
                     "file_path": file["relative_path"],

@@ -1,4 +1,4 @@
-"""Where the files of an export may lie: odd paths, links, archives, old dates. All data is invented."""
+"""Paths, links, archives and dates of the files of an export. All data is invented."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 import dlt
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from ometria_source import ometria_source
 from ometria_source.exceptions import InvalidSettingError
@@ -113,14 +115,19 @@ def test_what_the_listing_refuses(bucket, tmp_path, run, load, warehouse, monkey
     assert failed.status == 1
     assert shown in failed.out
     assert "email_events" not in warehouse.tables()
+    checked = run("--check", "--tables", "email_events")
+    assert (checked.status, shown in checked.out) == (1, True)
 
     monkeypatch.setenv("SOURCES__OMETRIA__ON_BAD_FILE", "skip")
     skipped = load()
     assert f"skipped {shown}" in skipped.out
     assert ids(warehouse) == {"a"}
+    assert "ok bucket: 1 files" in run("--check", "--tables", "email_events").out
     described = run("--describe")
     assert described.status == 1
     assert shown in described.out
+    load("--tables", "email_event_files")
+    assert [row["file_path"] for row in warehouse.rows("email_event_files")] == ["a.csv"]
 
 
 def test_link_that_the_glob_does_not_stand_for(bucket, load, warehouse, monkeypatch):
@@ -161,11 +168,25 @@ def test_working_folder_that_duckdb_would_read_columns_from(
     assert ids(warehouse) == {"a"}
 
 
-def test_backfill_window_without_files(bucket, load, warehouse):
+@pytest.mark.parametrize("key", [None, '["event_id"]'])
+@pytest.mark.parametrize("types", [None, '{"event_id": "text", "count": "bigint"}'])
+def test_backfill_window_without_files(bucket, load, warehouse, monkeypatch, key, types):
     """It leaves an empty table with its columns, as every other table does."""
+    for name, value in (("EMAIL_EVENTS_KEY", key), ("EMAIL_EVENTS_COLUMNS", types)):
+        if value is not None:
+            monkeypatch.setenv(f"SOURCES__OMETRIA__{name}", value)
     write_events(bucket / "a.csv", rows("a"))
     load("--start-date", "2001-01-01", "--end-date", "2001-02-01", "--tables", "email_events")
     assert warehouse.rows("email_events") == []
     assert {"event_key", "_file_path", "_file_modified_at", "_row_number"} <= warehouse.types("email_events").keys()
     load("--tables", "email_events")
     assert ids(warehouse) == {"a"}
+
+
+def test_parquet_without_columns(bucket, load, warehouse):
+    """Such a file holds nothing: no row is made of it, and the others are loaded."""
+    parquet.write_table(pa.table({}), bucket / "none.parquet")
+    write_events(bucket / "a.csv", rows("a"))
+    load("--tables", "email_events")
+    assert ids(warehouse) == {"a"}
+    assert len(warehouse.rows("email_events")) == 1
