@@ -20,7 +20,7 @@ import pytest
 from hypothesis import settings
 
 from ometria_source.cli import main
-from ometria_source.export import compression
+from ometria_source.export import compression, encodings
 from ometria_source.export import csv as csv_reader
 from ometria_source.loading import progress
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
@@ -101,6 +101,7 @@ def small_tables(monkeypatch: pytest.MonkeyPatch) -> None:
     """A csv file of a few rows is read in several parts, as a large one is."""
     monkeypatch.setattr(compression, "PIECE_BYTES", 100)
     monkeypatch.setattr(csv_reader, "BLOCK_BYTES", 100)
+    monkeypatch.setattr(encodings, "_HEAD_BYTES", 100)
 
 
 @dataclass

@@ -62,11 +62,13 @@ class Export:
         """
         if self.listing is None:
             raise MissingSettingError("bucket_url", table)
-        files = list_files(self.listing, self.retry)
-        for file in files:
-            if not file.is_match:
+        matches = []
+        for file in list_files(self.listing, self.retry):
+            if file.is_match:
+                matches.append(file)
+            else:
                 log.warning("%s: %s %s", table, file["relative_path"], file.problem)
-        return [file for file in files if file.is_match]
+        return matches
 
 
 log = logging.getLogger(__name__)
