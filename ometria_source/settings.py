@@ -130,7 +130,7 @@ def check_delimiter(setting: str, value: str) -> None:
     """Refuse what cannot stand between two cells: a letter or digit would be taken for one in them."""
     if len(value) != 1 or not value.isascii() or value.isalnum() or value in "\"'_\r\n\0":
         raise InvalidSettingError(
-            setting, 'must be one ASCII character that is no letter, digit, underscore, quote or end of line: ";".'
+            setting, 'must be one ASCII character, such as ";", but no letter, digit, underscore, quote or end of line.'
         )
 
 

@@ -248,8 +248,8 @@ def ometria_source(
         file_format: "csv", "tsv", "jsonl" or "parquet". None: by each file's name, else by its first bytes.
         csv_delimiter: The character between the cells of csv and tsv, such as ";". None: a comma in csv, a tab in tsv;
             a header that has another one is refused.
-        csv_encoding: The encoding of csv and tsv, by its name in Python, such as "cp1252" or "utf-16". None: UTF-8,
-            which a file that begins with its byte order mark always is.
+        csv_encoding: The encoding of csv and tsv, by its name in Python, such as "cp1252" or "utf-16". None: UTF-8. A
+            file that begins with the byte order mark of UTF-8 is read as UTF-8, whatever is set.
         email_events_key: The columns that identify an event. None: a row is known by all its cells.
         email_events_columns: Types of columns that are not text, such as {"event_time": "timestamp"}.
         file_lag_days: How long a file may take to appear after its modification time.

@@ -297,7 +297,7 @@ class _Blocks:
             end = closing_quote(cell, 0) if cell.startswith(b'"') else -1
             behind = cell[end : end + 1].decode("ascii", "ignore") if end > 0 else ""
             if behind and behind in DELIMITERS:
-                raise self._error(f"its header has quoted cells with {_proposal(behind)}")
+                raise self._error(f"its header has quoted cells, with {_proposal(behind)}")
 
     def _is_excel_line(self, cells: list[bytes]) -> bool:
         """Whether the first line is `sep=` with the delimiter that is set; with another, the file is refused."""
@@ -436,7 +436,7 @@ def _joined(*parts: bytes | memoryview) -> pa.Buffer:
 def _proposal(delimiter: str) -> str:
     """What was found instead of the delimiter, and the line that sets it."""
     name = "a tab" if delimiter == "\t" else f"`{delimiter}`"
-    return f"{name} between what may be cells: set `csv_delimiter = {_as_toml(delimiter)}`"
+    return f"{name} in it: set `csv_delimiter = {_as_toml(delimiter)}`"
 
 
 def _as_toml(character: str) -> str:

@@ -90,7 +90,7 @@ COLUMNS: TTableSchemaColumns = {
 }
 
 # What is shown of names that were not configured: those of a file without a header are data.
-_SHOWABLE_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z][A-Za-z0-9_ .-]*")
+_SHOWABLE_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z][A-Za-z0-9_]*")
 
 _INSTANT = pa.timestamp("us", tz="UTC")
 
