@@ -99,7 +99,7 @@ def row_groups(tables: Iterator[pa.Table | None]) -> Iterator[pa.Table | None]:
         if table is None:
             yield None
             continue
-        # with the metadata, which tells JSON from text
+        # with the metadata, which says what is JSON
         columns = table.schema.serialize().to_pybytes()
         waiting.setdefault(columns, []).append(table)
         rows[columns] += len(table)

@@ -13,13 +13,13 @@ from typing import Literal
 FileFormat = Literal["csv", "tsv", "jsonl", "parquet"]
 Compression = Literal["gzip", "zstd", "zip"]
 
-# What told a format or a compression.
+# What showed a format or a compression.
 DetectedBy = Literal["name", "first bytes", "file_format"]
 BY_NAME: DetectedBy = "name"
 BY_CONTENT: DetectedBy = "first bytes"
 BY_SETTING: DetectedBy = "file_format"
 
-# Compressions, the outermost first, each with what told it.
+# Compressions, the outermost first, each with what showed it.
 Packing = tuple[tuple[Compression, DetectedBy], ...]
 
 # `.json` is read as JSON lines: that is what exporters write under this name. A file that holds one JSON array instead

@@ -1,4 +1,4 @@
-"""What decoding a Parquet file costs, from the headers of its pages: nothing in its footer tells.
+"""What decoding a Parquet file costs, from the headers of its pages: its footer does not say it.
 
 Compression and dictionaries make gigabytes of repeated text a few bytes, and Arrow has no limit for what it decodes. So
 each column chunk is read here once, its page headers are added up, and Arrow is given the same bytes: nothing is read

@@ -58,7 +58,7 @@ def read_tables(
     """Read a file from its beginning to its end, in bounded memory.
 
     Args:
-        path: Its path relative to the bucket: tells what it is, and is named in errors. Nothing is opened.
+        path: Its path relative to the bucket: shows what it is, and is named in errors. Nothing is opened.
         stream: The file as it is stored, seekable. The caller closes it.
         file_format: What it is, whatever its name says; None: by its name, else by its first bytes.
         found: Called before the first table with what the file was found to be; for a zip, once for each file in it.

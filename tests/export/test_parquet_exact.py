@@ -13,6 +13,7 @@ import pyarrow as pa
 import pytest
 from export_files import as_parquet, gzipped, refusal, rows, table, tables, zipped, zstandard
 from pyarrow import parquet
+from pyarrow.parquet import encryption
 
 from ometria_source.export.row_keys import row_keys
 
@@ -298,7 +299,6 @@ def test_a_file_of_zero_bytes_is_empty(content, path):
 
 def encrypted(**settings):
     """An encrypted file."""
-    encryption = pytest.importorskip("pyarrow.parquet.encryption")
 
     class Kms(encryption.KmsClient):
         def __init__(self, _config):
