@@ -24,7 +24,8 @@ END = "<!-- end of layers -->"
 
 # From the ground up: a layer imports from lower ranks only. Layers of one rank do not import each other.
 RANKS = (
-    ("exceptions", "constants"),
+    ("constants", "shown", "version"),
+    ("exceptions", "json_values", "naming"),
     ("settings",),
     ("api", "export"),
     ("privacy",),
@@ -89,8 +90,8 @@ def find_cycle(imports: Imports) -> list[str]:
 
 
 def layer_of(module: str) -> str:
-    """The layer of a module; the package itself only passes on what `source` has."""
-    return module.split(".", maxsplit=1)[0] or "source"
+    """The layer of a module; the package itself only passes on what `source` and `loading` have."""
+    return module.split(".", maxsplit=1)[0] or "loading"
 
 
 def layer_imports(imports: Imports) -> dict[str, set[str]]:

@@ -25,8 +25,7 @@ with app.setup:
     from dlt.destinations.exceptions import DatabaseException
     from dlt.pipeline.exceptions import CannotRestorePipelineException
 
-    from ometria_source.privacy.personal_words import has_personal_name
-    from ometria_source.sync.snapshot import ended_at
+    from ometria_source import ended_at, has_personal_name
 
     # Lists in a chart: more cannot be told apart.
     MOST_LISTS = 12
@@ -92,12 +91,10 @@ def _():
     except CannotRestorePipelineException:
         _nothing = f"No load of `{_name}` is known on this machine. Load first, if only the demo: "
         mo.stop(True, mo.callout(mo.md(f"{_nothing}`python pipelines/ometria_pipeline.py --demo`."), kind="warn"))
-    dataset = pipeline.dataset()
-    tables = set(dataset.tables)
 
     def ask(query: str) -> pa.Table:
         """The answer to a query, which is written as for DuckDB and sent as the destination writes it."""
-        return dataset(query, query_dialect="duckdb").arrow()
+        return pipeline.dataset()(query, query_dialect="duckdb").arrow()
 
     def columns(table: str) -> list[str]:
         """The columns of a table, without dlt's."""
@@ -112,7 +109,13 @@ def _():
         """The current rows of a table."""
         return ask(f"SELECT COUNT(*) AS n FROM {current(table)} AS t")["n"][0].as_py() if table in tables else 0
 
-    rows = {name: count(name) for name in ("profiles", "lists", "member_lists", "unsubscribes", "email_events")}
+    try:
+        tables = set(pipeline.dataset().tables)
+        rows = {name: count(name) for name in ("profiles", "lists", "member_lists", "unsubscribes", "email_events")}
+    except Exception as _error:  # noqa: BLE001  whatever a driver raises
+        _what = f"The tables of `{pipeline.dataset_name}` cannot be read ({type(_error).__name__}). "
+        _do = f"Check `destination.{pipeline.destination.destination_name}.credentials`, and load again."
+        mo.stop(True, mo.callout(mo.md(_what + _do), kind="warn"))
     return ask, columns, current, pipeline, rows, tables
 
 

@@ -18,6 +18,10 @@ ENDPOINT_LIMITS = {"/data-deletion-requests": (6.0, 60.0)}
 # The largest page that Ometria documents (Ometria docs: Profiles API).
 PAGE_LIMIT = 250
 
+# Rows of a collection that a run keeps in memory: all lists, or the names of all collections of contacts. So many lists
+# take about 50 MB. A guess at what no account has.
+MOST_IN_MEMORY = 100_000
+
 # The size of a page when `limit` is not given or not honoured (Ometria docs: Profiles API).
 UNASKED_PAGE_LIMIT = 10
 
@@ -31,6 +35,10 @@ PROFILES_LOOKBACK = timedelta(days=2)
 # `updateSince` is not known to report every change (erasures, merges and moves of segments are not): a complete scan a
 # day bounds how long such a change can stay unseen. A guess at what most accounts can afford.
 DEFAULT_FULL_SCAN_DAYS = 1
+
+# A finished scan serves the other table of the run that made it. A source object that is used again later reads anew. A
+# guess at what lies between two tables of one run.
+SHARED_FOR = timedelta(minutes=10)
 
 # A `reason` can appear after the event. How late is not documented: two days is a guess.
 UNSUBSCRIBES_LAG = timedelta(days=2)
@@ -46,3 +54,10 @@ DEFAULT_FILE_LAG_DAYS = 2
 # The longest record of an export: of csv, of JSON lines, of Parquet. Far beyond any event, and warehouses end at 16 MiB
 # a cell or well below: so a longer one is a quote that was never closed, or no data.
 MAX_RECORD_BYTES = 16 << 20
+
+# What a shell reports of a program that a signal ended: this and the signal's number (Bash manual, "Exit Status").
+SIGNAL_STATUS = 128
+
+# What README.md and the example of .dlt/secrets.toml have in the place of values.
+PLACEHOLDER_KEY = "from Settings"
+PLACEHOLDER_BUCKET = "s3://your-bucket"

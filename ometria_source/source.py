@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 import dlt
-from dlt.common.normalizers.naming.snake_case import NamingConvention
 from dlt.common.schema.typing import TSchemaContractDict, TTableFormat
 from dlt.common.typing import TAnyDateTime
 from dlt.extract import DltResource
@@ -20,11 +19,14 @@ from ometria_source.constants import (
     DEFAULT_FULL_SCAN_DAYS,
     DEFAULT_PATIENCE_MINUTES,
     DEFAULT_REQUESTS_PER_SECOND,
+    PLACEHOLDER_BUCKET,
+    PLACEHOLDER_KEY,
 )
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.export.bucket import bucket_listing
 from ometria_source.export.csv import CsvDialect
 from ometria_source.export.retry import RetryBudget
+from ometria_source.naming import snake_case
 from ometria_source.privacy.consistency import no_such_column
 from ometria_source.privacy.personal_words import EMAIL_COLUMNS
 from ometria_source.privacy.rules import ANY_TABLE, DROP, Rule, TablePrivacy, parse_rules
@@ -65,8 +67,9 @@ from ometria_source.tables.data_deletion_requests import data_deletion_requests_
 from ometria_source.tables.email_events.reading import Export
 from ometria_source.tables.email_events.resource import email_event_files_resource, email_events_resource
 from ometria_source.tables.email_events.rows import COLUMNS as EVENT_COLUMNS
+from ometria_source.tables.email_events.rows import dropped_key
 from ometria_source.tables.list_changes import list_changes_resource
-from ometria_source.tables.lists import lists_resource
+from ometria_source.tables.lists import SharedLists, lists_resource
 from ometria_source.tables.member_lists import member_lists_resource, person_of
 from ometria_source.tables.orders import orders_resource
 from ometria_source.tables.products import products_resource
@@ -108,11 +111,10 @@ class Privacy:
         pii_salt: str | None = None,
         privacy: str | None = None,
     ) -> None:
-        normalize = NamingConvention().normalize_path
         self.rules = tuple(
             rule
             for setting, names in (("hash_columns", hash_columns), ("drop_columns", drop_columns))
-            for rule in parse_rules(setting, names, tuple(DOCUMENTED), normalize)
+            for rule in parse_rules(setting, names, tuple(DOCUMENTED))
         )
         if privacy and privacy != STRICT:
             raise InvalidSettingError("privacy", f'must be "{STRICT}", or not be set.')
@@ -264,7 +266,7 @@ def ometria_source(
         table_format: "delta" or "iceberg": what the logs (`unsubscribes`, `email_events`, `list_changes` and
             `push_errors`) are at a destination of files, which can merge no other kind, nor the other tables at all.
         schema_contract: What a run does that would add columns to a table, or variant columns for values of another
-            type: "evolve": adds them; "freeze": fails, and loads nothing of any table; "discard_value": leaves out
+            type: "evolve": adds them; "freeze": fails, and loads nothing of this table; "discard_value": leaves out
             these values; "discard_row": in the logs, the rows that have them, elsewhere the values. Or such words
             by "columns" and "data_type". A table's first load takes the columns that it finds. ("tables" is accepted
             as a word of dlt's: those of this source are always let in.)
@@ -313,10 +315,12 @@ def ometria_source(
     if not bucket_url:
         personal.check_everywhere()
     event_privacy = personal.of("email_events")
-    declared = _declared_columns(email_events_columns or {}, event_privacy)
+    declared = email_events_columns or {}
+    _check_declared(declared)
     if not pii_salt:
         _check_key(email_events_key or (), event_privacy)
     spread = spread_columns(spread_properties or ())
+    _check_placeholders(api_key, bucket_url)
     account = Account(base_url, api_key, requests_per_second, patience_minutes)
     listing = bucket_listing(bucket_url, credentials, file_glob, SECTION) if bucket_url else None
     export = Export(
@@ -329,7 +333,7 @@ def ometria_source(
         email_events_key,
         declared,
     )
-    shared_scan = SharedProfileScan(person_of(personal.of("member_lists")))
+    shared_scan, shared_lists = SharedProfileScan(person_of(personal.of("member_lists"))), SharedLists()
     email_events = email_events_resource(export, start, end, file_lag_days, event_privacy, personal.check_everywhere)
     email_events.selected = bool(bucket_url)
     profiles, lists = personal.of("profiles"), personal.of("lists")
@@ -345,14 +349,16 @@ def ometria_source(
             soft_deletes=soft_deletes,
         ),
         add_final_step(
-            lists_resource(account, allow_deletes, lists),
+            lists_resource(account, shared_lists, allow_deletes, lists),
             ("list_id",),
             lists.columns(),
             with_history="lists" in with_history,
             soft_deletes=soft_deletes,
         ),
         add_final_step(
-            member_lists_resource(account, shared_scan, member_lists_from, full_scan_days, allow_deletes, member_lists),
+            member_lists_resource(
+                account, shared_scan, shared_lists, member_lists_from, full_scan_days, allow_deletes, member_lists
+            ),
             ("list_id", "profile_id"),
             member_lists.columns(),
             soft_deletes=soft_deletes,
@@ -380,21 +386,26 @@ def _apply_to_all(
             resource.apply_hints(table_name=table, schema_contract=hint, create_table_variant=True)
 
 
-def _declared_columns(columns: Mapping[str, str], privacy: TablePrivacy) -> dict[str, str]:
-    """The types of `email_events_columns` that hold: a hash is text, whatever is declared."""
-    normalize = dlt.current.source_schema().naming.normalize_path
+def _check_placeholders(api_key: str | None, bucket_url: str | None) -> None:
+    """Refuse what the documentation has in the place of values."""
+    if api_key and api_key.startswith(PLACEHOLDER_KEY):
+        raise InvalidSettingError("api_key", "is still the text of the documentation: put in your key.")
+    if bucket_url and bucket_url.startswith(PLACEHOLDER_BUCKET):
+        raise InvalidSettingError(
+            "bucket_url",
+            "is still the text of the documentation: put in your bucket, or leave it out to load the API only.",
+        )
+
+
+def _check_declared(columns: Mapping[str, str]) -> None:
     for name, kind in columns.items():
         check_choice("email_events_columns", kind, COLUMN_TYPES)
-        if normalize(name) in EVENT_COLUMNS:
+        if snake_case(name) in EVENT_COLUMNS:
             raise InvalidSettingError("email_events_columns", f"must not name `{name}`, which the table has by itself.")
-    return {name: kind for name, kind in columns.items() if privacy.action(normalize(name)) is None}
 
 
 def _check_key(columns: Sequence[str], privacy: TablePrivacy) -> None:
     """Without a salt, a key cannot be made of a column that is dropped."""
-    normalize = dlt.current.source_schema().naming.normalize_path
     for name in columns:
-        if privacy.action(normalize(name)) == DROP:
-            raise InvalidSettingError(
-                "drop_columns", f"names `{name}`, which is in `email_events_key`: set `pii_salt`, or hash it instead."
-            )
+        if privacy.action(snake_case(name)) == DROP:
+            raise dropped_key(name)

@@ -3,8 +3,8 @@
     pip install -e '.[dagster]'
     dagster dev -f pipelines/dagster_definitions.py
 
-Settings and secrets are dlt's, as for the script. Each run begins with an empty working folder and the state that the
-destination holds (dagster-dlt sees to that), so that a run that was killed leaves nothing behind: it is started again.
+Settings and secrets are dlt's, as for the script. The next run puts right what a run that was killed left behind: it is
+started again.
 """
 
 # no `from __future__ import annotations`: Dagster reads the annotations of assets
@@ -29,21 +29,25 @@ from dagster import (
     Definitions,
     Failure,
     FreshnessPolicy,
+    MaterializeResult,
     RetryPolicy,
     ScheduleDefinition,
     asset_check,
     define_asset_job,
     multi_asset,
 )
-from dagster_dlt import DagsterDltResource, DagsterDltTranslator, build_dlt_asset_specs
-from dagster_dlt.translator import DltResourceTranslatorData
 from dlt.common.destination.client import WithStagingDataset
+from dlt.pipeline.exceptions import CannotRestorePipelineException
 
-from ometria_source import ometria_source
-from ometria_source.loading.destinations import create_pipeline, file_format
-from ometria_source.loading.errors import not_offered, redact_errors, redacted_traceback, user_message, was_interrupted
-from ometria_source.loading.pipeline import working_folder
-from ometria_source.loading.report import newest
+from ometria_source import (
+    AccessDeniedError,
+    LoadReport,
+    MissingSettingError,
+    NotFoundError,
+    TableReport,
+    load,
+    ometria_source,
+)
 
 DESTINATION = os.environ.get("OMETRIA_DESTINATION", "duckdb")
 DATASET = os.environ.get("OMETRIA_DATASET", "ometria")
@@ -66,93 +70,89 @@ def _key(name: str) -> AssetKey:
     return AssetKey(["ometria", name])
 
 
-class OmetriaTranslator(DagsterDltTranslator):
-    """Gives assets the names of the tables."""
+def _result(name: str, table: TableReport) -> MaterializeResult[Any]:
+    """What Dagster shows of a loaded table."""
+    newest = table.newest and table.newest.isoformat()
+    return MaterializeResult(asset_key=_key(name), metadata={"rows": table.rows, "newest_row": newest})
 
-    def get_asset_spec(self, data: DltResourceTranslatorData) -> AssetSpec:
-        """The asset of a resource: `ometria/<table>`, which depends on nothing in Dagster."""
-        spec = super().get_asset_spec(data)
-        return spec.replace_attributes(
-            key=_key(data.resource.name),
-            deps=[],
-            freshness_policy=FreshnessPolicy.time_window(fail_window=TABLES_ARE_FRESH_FOR),
+
+def _is_offered(table: TableReport) -> bool:
+    """Whether another try may load the table: what the account does not offer, it will not offer in five minutes."""
+    is_forbidden = isinstance(table.cause, AccessDeniedError) and table.cause.status == 403
+    return not is_forbidden and not isinstance(table.cause, NotFoundError | MissingSettingError)
+
+
+def _raise_failure(report: LoadReport) -> None:
+    """Let the step fail where anything was not loaded."""
+    if not report.ok:
+        failed = [table for table in report.tables.values() if table.cause]
+        raise Failure(
+            "\n".join(
+                [*(f"{table.name} was not loaded. {table.error}" for table in failed), *filter(None, [report.error])]
+            ),
+            allow_retries=bool(report.error) or any(map(_is_offered, failed)),
         )
 
 
-class BackfillTranslator(OmetriaTranslator):
-    """Tells the backfill from the table that it fills."""
-
-    def get_asset_spec(self, data: DltResourceTranslatorData) -> AssetSpec:
-        """The asset of a resource's backfill: `ometria/<table>_backfill`."""
-        spec = super().get_asset_spec(data)
-        return spec.replace_attributes(key=_key(f"{data.resource.name}_backfill"), freshness_policy=None)
-
-
 # The first five tables; name others to load them too, such as `orders`, each of which costs requests of every run.
-source = ometria_source()
-pipeline = create_pipeline(PIPELINE, DESTINATION, DATASET)
+TABLES = tuple(ometria_source().selected_resources)
 
 
-# `dlt_assets` is the same without `retry_policy`
 @multi_asset(
     name="ometria",
-    specs=build_dlt_asset_specs(source, pipeline, OmetriaTranslator()),
+    specs=[
+        AssetSpec(
+            _key(name),
+            skippable=True,
+            kinds={"dlt"},
+            freshness_policy=FreshnessPolicy.time_window(fail_window=TABLES_ARE_FRESH_FOR),
+        )
+        for name in TABLES
+    ],
     can_subset=True,
     retry_policy=RETRIES,
 )
-def ometria_assets(context: AssetExecutionContext, dagster_dlt: DagsterDltResource) -> Iterator[Any]:
-    """The tables, one after another in one process, which is what keeps them within the rate of the account."""
-    redact_errors()
-    failures, is_final = [], True
-    wanted = [name for name in source.selected_resources if _key(name) in context.selected_asset_keys]
-    # another run would empty it; that one fails, and is tried again
-    with working_folder(PIPELINE):
-        for name in wanted:
-            try:
-                yield from dagster_dlt.run(
-                    context=context, dlt_source=source.with_resources(name), loader_file_format=file_format(pipeline)
-                )
-            except Exception as error:  # noqa: PERF203  it keeps no other table from loading
-                if was_interrupted(error):
-                    raise
-                context.log.info(redacted_traceback(error))
-                failures.append(f"{name} was not loaded. {user_message(error)}")
-                is_final = is_final and not_offered(error) is not None
-    if failures:
-        # what the account does not offer, it will not offer in five minutes
-        raise Failure("\n".join(failures), allow_retries=not is_final)
+def ometria_assets(context: AssetExecutionContext) -> Iterator[MaterializeResult[Any]]:
+    """The tables, one after another in one process, which is what keeps them within the rate of the account.
+
+    Another run that is at work on the same working folder lets this one fail, which is then tried again.
+    """
+    wanted = [name for name in TABLES if _key(name) in context.selected_asset_keys]
+    report = load(wanted, destination=DESTINATION, dataset=DATASET, pipeline_name=PIPELINE)
+    for name, table in report.tables.items():
+        if table.is_loaded:
+            yield _result(name, table)
+    # one that fails keeps no other from loading
+    _raise_failure(report)
 
 
 @multi_asset(
     name="email_events_backfill",
-    specs=build_dlt_asset_specs(ometria_source().with_resources("email_events"), pipeline, BackfillTranslator()),
+    specs=[AssetSpec(_key("email_events_backfill"), kinds={"dlt"})],
     retry_policy=RETRIES,
     partitions_def=DailyPartitionsDefinition(start_date=EXPORT_BEGINS),
     backfill_policy=BackfillPolicy.multi_run(max_partitions_per_run=31),
 )
-def email_events_backfill(context: AssetExecutionContext, dagster_dlt: DagsterDltResource) -> Iterator[Any]:
+def email_events_backfill(context: AssetExecutionContext) -> Iterator[MaterializeResult[Any]]:
     """The events of the export's files of some days, as many workers at once as the destination bears.
 
     Each has a working folder and a staging dataset of its own: they would empty each other's.
     """
-    redact_errors()
     start, end = context.partition_time_window
-    window = ometria_source(start_date=start.isoformat(), end_date=end.isoformat()).with_resources("email_events")
     days = f"{start:%Y%m%d}_{end:%Y%m%d}"
-    with _own_folder(days) as folder:
-        worker = create_pipeline(PIPELINE, DESTINATION, DATASET, pipelines_dir=folder)
-        worker.destination.config_params["staging_dataset_name_layout"] = f"%s_staging_{days}"
-        try:
-            yield from dagster_dlt.run(
-                context=context, dlt_source=window, dlt_pipeline=worker, loader_file_format=file_format(worker)
-            )
-            _drop_staging(worker)
-        except Exception as error:
-            if was_interrupted(error):
-                raise
-            # dlt's own errors may quote rows
-            context.log.info(redacted_traceback(error))
-            raise Failure(user_message(error)) from None
+    with _own_folder(days) as folder, _own_staging(days):
+        report = load(
+            ["email_events"],
+            destination=DESTINATION,
+            dataset=DATASET,
+            pipeline_name=PIPELINE,
+            pipelines_dir=folder,
+            start_date=start.isoformat(),
+            end_date=end.isoformat(),
+        )
+        _raise_failure(report)
+        _drop_staging(dlt.attach(PIPELINE, pipelines_dir=folder))
+    yield _result("email_events_backfill", report.tables["email_events"])
 
 
 @contextmanager
@@ -166,6 +166,17 @@ def _own_folder(name: str) -> Iterator[str]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+@contextmanager
+def _own_staging(name: str) -> Iterator[None]:
+    """A staging dataset of this name, by dlt's setting; a worker is a process, which has its own environment."""
+    setting = "DESTINATION__STAGING_DATASET_NAME_LAYOUT"
+    os.environ[setting] = f"%s_staging_{name}"
+    try:
+        yield
+    finally:
+        del os.environ[setting]
+
+
 def _drop_staging(worker: dlt.Pipeline) -> None:
     """Drop the staging dataset that no other run will use."""
     with worker.destination_client() as client:
@@ -175,10 +186,22 @@ def _drop_staging(worker: dlt.Pipeline) -> None:
                     client.drop_storage()
 
 
+def _newest_file() -> datetime | None:
+    """When the newest file was written that is loaded."""
+    try:
+        pipeline = dlt.attach(PIPELINE, destination=DESTINATION, dataset_name=DATASET)
+    except CannotRestorePipelineException:
+        return None
+    with pipeline.sql_client() as client:
+        column, table = client.escape_column_name("_file_modified_at"), client.make_qualified_table_name("email_events")
+        rows = client.execute_sql(f"SELECT MAX({column}) FROM {table}")  # noqa: S608  dlt quotes the names
+    return rows[0][0] if rows else None
+
+
 @asset_check(asset=_key("email_events"), description="Whether the export still delivers files.")
 def export_is_fresh() -> AssetCheckResult:
     """Warns when the newest file that was loaded is old: the loads succeed, and bring nothing."""
-    newest_file = newest(pipeline, "email_events")
+    newest_file = _newest_file()
     if newest_file is None:
         return AssetCheckResult(passed=False, severity=AssetCheckSeverity.WARN, description="No event can be found.")
     age = datetime.now(timezone.utc) - newest_file
@@ -194,6 +217,5 @@ tables = AssetSelection.assets(ometria_assets)
 defs = Definitions(
     assets=[ometria_assets, email_events_backfill],
     asset_checks=[export_is_fresh],
-    resources={"dagster_dlt": DagsterDltResource()},
     schedules=[ScheduleDefinition(job=define_asset_job("load_ometria", selection=tables), cron_schedule="15 * * * *")],
 )

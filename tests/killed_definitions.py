@@ -10,24 +10,25 @@ import os
 from pathlib import Path
 
 import dagster
-from dagster_dlt import DagsterDltResource
 from killed_program import Driver
+
+import ometria_source
 
 DEFINITIONS = Path(__file__).parents[1] / "pipelines" / "dagster_definitions.py"
 
-_retry_policy, _run = dagster.RetryPolicy, DagsterDltResource._run
+_retry_policy, _load = dagster.RetryPolicy, ometria_source.load
 
 
-def _killed_once(resource, *arguments, **options):
+def _killed_once(*arguments, **options):
     killed = Path(os.environ["DAGSTER_HOME"]) / f"killed_{os.getppid()}"
     if not killed.exists():
         killed.touch()
         phase, number = os.environ["KILLED_AT"].split()
         Driver(phase, int(number), tuple(os.environ["WATCHED_FOLDERS"].split(os.pathsep))).install()
-    return _run(resource, *arguments, **options)
+    return _load(*arguments, **options)
 
 
-DagsterDltResource._run = _killed_once
+ometria_source.load = _killed_once
 # a test does not wait for minutes
 dagster.RetryPolicy = lambda max_retries, **_: _retry_policy(max_retries=max_retries)
 

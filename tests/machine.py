@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from conftest import Warehouse
+from warm_python import warm_python
 
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
 
@@ -86,7 +87,7 @@ class Machine:
 
     def run(self, *command: object, **settings: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, *map(str, command)],
+            [*warm_python(), *map(str, command)],
             cwd=self.folder / "workspace",
             env={**os.environ, **settings},
             capture_output=True,

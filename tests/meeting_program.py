@@ -4,7 +4,8 @@
 
 There are two such places in dlt: between its look for the dataset and its making of it, and between its look for the
 tables and their making. At each, for the first time, the process tells whoever listens on PORT that it has come, and
-goes on when it gets an answer.
+goes on when it gets an answer. Loads into PostgreSQL lock the dataset, and would not meet; here they have no lock, as
+at other destinations.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ from __future__ import annotations
 import runpy
 import socket
 import sys
+from contextlib import nullcontext
 
 from dlt.destinations.job_client_impl import SqlJobClientBase
+
+from ometria_source.loading import destinations
 
 
 def meet_after(name: str, port: int) -> None:
@@ -37,6 +41,7 @@ def main() -> None:
     port, *sys.argv = sys.argv[1:]
     for name in ("is_storage_initialized", "get_storage_tables"):
         meet_after(name, int(port))
+    destinations.dataset_lock = lambda _: nullcontext()
     runpy.run_path(sys.argv[0], run_name="__main__")
 
 

@@ -16,8 +16,10 @@ from pathlib import Path
 import dlt
 import pyarrow as pa
 import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
 from export.export_files import as_delimited, as_jsonl, as_parquet, gzipped, zipped, zstandard
 
+from ometria_source import ometria_source
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export import jsonl as jsonl_reader
 from ometria_source.export import parquet as parquet_reader
@@ -109,7 +111,8 @@ class Reader:
         contract = {"tables": "evolve", "columns": "evolve", "data_type": "evolve"}
         rows = EventRows(None, {}, dlt.Schema("events"), contract, TablePrivacy("email_events", "email_events"))
         self.counts: dict[str, int] = {}
-        self._reader = FileReader(self._export, rows, self._count)
+        self.notes: list[str] = []
+        self._reader = FileReader(self._export, rows, self._count, self.notes.append)
 
     def _count(self, what: str, number: int) -> None:
         self.counts[what] = self.counts.get(what, 0) + number
@@ -223,6 +226,23 @@ def test_fail_loads_no_event_and_the_next_run_all(bucket, run, load, warehouse, 
     put(bucket / bad, content(kind, bad_name, is_bad=False))
     assert f"{len(files)} file" in load().out
     assert ids(warehouse) == events(name for _, name, _, _ in files)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("position", POSITIONS)
+def test_fail_ends_every_extract(tmp_path, position):
+    """Each format and compression below each path: the extract fails, with the path, and hands on no package."""
+    pipeline = dlt.pipeline("bad_files", pipelines_dir=str(tmp_path / "work"), destination="duckdb")
+    for number, (part, kind) in enumerate(product(PATHS, KINDS)):
+        bucket = tmp_path / f"{number:03} {part}"
+        files = folder_files(part, part, kind, position)
+        for path, name, modified_at, is_bad in files:
+            put(bucket / path, content(kind, name, is_bad=is_bad), modified_at)
+        (bad,) = (path for path, _, _, is_bad in files if is_bad)
+        with pytest.raises(PipelineStepFailed) as failure:
+            pipeline.extract(ometria_source(bucket_url=bucket.as_uri()).with_resources("email_events"))
+        assert bad in str(failure.value), (kind, part)
+        assert not pipeline.has_pending_data
 
 
 def test_a_bad_file_below_an_odd_path_fails_the_run(bucket, run, warehouse):

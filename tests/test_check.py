@@ -10,7 +10,7 @@ import pytest
 
 from ometria_source.api import client
 from ometria_source.cli.options import PIPELINE_NAME
-from ometria_source.loading.pipeline import working_folder
+from ometria_source.loading.pipeline import held, pipeline_folder
 from ometria_source.simulator import Behaviour
 
 
@@ -187,7 +187,7 @@ def test_a_check_leaves_the_loads_alone(account, ometria, export, load, check, w
     def files() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in workspace.parent.rglob("*") if path.is_file()}
 
-    with working_folder(PIPELINE_NAME):
+    with held(pipeline_folder(PIPELINE_NAME)):
         before = files()
         assert before
         for place, destination in [("here", "sqlalchemy"), ("elsewhere", "sqlalchemy"), ("", "duckdb")]:

@@ -13,10 +13,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import dlt
 import pytest
 import truth
 from machine import DLT, Machine
 
+from ometria_source import ometria_source
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
 
 pytestmark = pytest.mark.slow
@@ -173,8 +175,8 @@ def test_a_switch_of_the_dataset_that_is_killed_loses_nothing_of_the_first(machi
     truth.assert_equal(machine.warehouse, machine.account)
 
 
-# An abort after these two kills has more than 130 moments.
-@pytest.mark.parametrize("number", [3, 25, 41, 57, 73, 91, 99, 113])
+# An abort after these two kills, of one package, has more than 41 moments.
+@pytest.mark.parametrize("number", [3, 9, 15, 21, 25, 31, 37, 41])
 @pytest.mark.parametrize(("phase", "moment"), [("load", 40), ("normalize", 20)])
 def test_an_abort_of_packages_that_is_killed_loses_no_row(machine, loaded, load, phase, moment, number):
     """Packages go one after another: what is left must not bring the state of those that are gone."""
@@ -204,6 +206,10 @@ def test_the_rows_of_a_newest_package_that_is_gone_are_read_again_though_an_olde
     """As after a killed `load-package <newest> abort`: what is left follows from the data, the state does not."""
     machine.change()
     machine.kill("load", 3)
+    # a run leaves one package; dlt's own way, as in a notebook, can add another
+    pipeline = dlt.attach("ometria_pipeline")
+    pipeline.extract(ometria_source().with_resources("unsubscribes"))
+    pipeline.normalize()
     packages = sorted((machine.pipeline / "load" / "normalized").iterdir())
     shutil.rmtree(packages[-1])
     assert len(packages) > 1
@@ -213,7 +219,8 @@ def test_the_rows_of_a_newest_package_that_is_gone_are_read_again_though_an_olde
 
 def test_a_state_whose_packages_are_gone_is_not_trusted(machine, loaded, load):
     machine.change()
-    machine.kill("moved", 6)
+    machine.kill("load", 3)
+    assert any((machine.pipeline / "load" / "normalized").iterdir())
     for folder in ("normalize", "load"):
         shutil.rmtree(machine.pipeline / folder)
     assert "does not follow" in load().err

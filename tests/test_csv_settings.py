@@ -1,12 +1,10 @@
 """The settings of csv through the program: what a load does with them, and how `--describe` finds them."""
 
-# ruff: noqa: F811
 from __future__ import annotations
 
 import codecs
 
 import pytest
-from test_describe import bucket, paste  # noqa: F401  fixtures
 
 from ometria_source import ometria_source
 from ometria_source.exceptions import InvalidSettingError
@@ -29,13 +27,13 @@ def file_glob(monkeypatch):
 @pytest.mark.parametrize(
     ("delimiter", "encoding", "mark", "settings"),
     [
-        (";", "utf-8", b"", {"csv_delimiter": ";"}),
+        pytest.param(";", "utf-8", b"", {"csv_delimiter": ";"}, marks=pytest.mark.slow),
         ("|", "utf-8", codecs.BOM_UTF8, {"csv_delimiter": "|"}),
         ("\t", "cp1252", b"", {"csv_delimiter": "\t", "csv_encoding": "cp1252"}),
-        (";", "utf-16", b"", {"csv_delimiter": ";", "csv_encoding": "utf-16"}),
+        pytest.param(";", "utf-16", b"", {"csv_delimiter": ";", "csv_encoding": "utf-16"}, marks=pytest.mark.slow),
         (",", "utf-16-be", b"", {"csv_encoding": "utf-16-be"}),
-        (",", "utf-32", b"", {"csv_encoding": "utf-32"}),
-        (",", "cp1252", b"", {"csv_encoding": "cp1252"}),
+        pytest.param(",", "utf-32", b"", {"csv_encoding": "utf-32"}, marks=pytest.mark.slow),
+        pytest.param(",", "cp1252", b"", {"csv_encoding": "cp1252"}, marks=pytest.mark.slow),
     ],
 )
 def test_what_describe_prints_loads_the_file(

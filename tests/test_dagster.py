@@ -11,7 +11,7 @@ import pytest
 import truth
 
 from ometria_source.cli.options import TABLES
-from ometria_source.loading.pipeline import working_folder
+from ometria_source.loading.pipeline import held, pipeline_folder
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,6 @@ def materialize(module, *tables: str):
     keys = [dagster.AssetKey(["ometria", name]) for name in tables]
     return dagster.materialize(
         [module.ometria_assets, *module.defs.asset_checks],
-        resources=module.defs.resources,
         selection=dagster.AssetSelection.assets(*keys) | dagster.AssetSelection.checks_for_assets(*keys),
         raise_on_error=False,
     )
@@ -98,7 +97,7 @@ def test_a_table_or_an_export_that_is_not_fresh_is_told(account, export, module)
 
 def test_a_run_beside_another_one_leaves_its_working_folder_alone(account, ometria, module, warehouse):
     assert materialize(module, "lists").success
-    with working_folder(module.PIPELINE):
+    with held(pipeline_folder(module.PIPELINE)):
         result = materialize(module, "lists")
     assert not result.success
     assert materialized(result) == []

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import shop_truth
 import truth
+from warm_python import warm_python
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +22,7 @@ def dlt_command(workspace) -> Callable[..., str]:
     """Run `dlt pipeline ometria_pipeline …` in the current folder."""
 
     def run(*words: str) -> str:
-        command = [str(DLT), "-y", "pipeline", "ometria_pipeline", *words]
+        command = [*warm_python(), str(DLT), "-y", "pipeline", "ometria_pipeline", *words]
         result = subprocess.run(command, capture_output=True, text=True, check=False, stdin=subprocess.DEVNULL)
         assert result.returncode == 0, result.stdout + result.stderr
         return result.stdout

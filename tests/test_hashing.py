@@ -10,10 +10,13 @@ from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from dlt.common.normalizers.naming.snake_case import NamingConvention
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ometria_source.export.json_text import JSON_FIELD, json_text
+from ometria_source.export.json_text import JSON_FIELD
+from ometria_source.json_values import json_text
+from ometria_source.naming import ColumnNames
 from ometria_source.privacy.apply import ArrowPrivacy, RowPrivacy
 from ometria_source.privacy.hashing import Hasher
 from ometria_source.privacy.personal_words import is_personal
@@ -118,20 +121,20 @@ def test_an_address_within_a_text_is_hashed_alone():
 
 @given(st.lists(json_values.filter(lambda value: isinstance(value, dict | list)), min_size=1, max_size=5))
 def test_json_of_a_row_and_of_a_column_come_out_the_same(values):
-    rules = parse_rules("hash_columns", ["email_events.o__a"], ("email_events",), str)
+    rules = parse_rules("hash_columns", ["email_events.o__a"], ("email_events",))
     policy = TablePrivacy("email_events", "email_events", rules=rules, salt=SALT)
     field = pa.field("o", pa.string(), metadata=JSON_FIELD)
     table = pa.Table.from_arrays([pa.array([json_text(value) for value in values])], schema=pa.schema([field]))
-    column = ArrowPrivacy(policy, str).protect(table).column("o").to_pylist()
+    column = ArrowPrivacy(policy, ColumnNames({}, NamingConvention())).protect(table).column("o").to_pylist()
     rows = RowPrivacy(policy)
     assert [json.loads(text) for text in column] == [rows.row({"o": value})["o"] for value in values]
 
 
 def test_a_path_stands_for_each_element_of_a_list():
     value = {"People": [{"Full Name": "Ada", "n": 1}, {"n": 2}, 3], "people2": [{"full_name": "x"}]}
-    after = in_json(value, ("people", "full_name"), str.upper, lambda key: key.lower().replace(" ", "_"))
+    after = in_json(value, ("people", "full_name"), str.upper)
     assert after == {"People": [{"Full Name": "ADA", "n": 1}, {"n": 2}, 3], "people2": [{"full_name": "x"}]}
-    gone = in_json(value, ("people",), None, str.lower)
+    gone = in_json(value, ("people",), None)
     assert gone == {"people2": [{"full_name": "x"}]}
 
 

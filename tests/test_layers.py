@@ -55,7 +55,7 @@ def test_picture_is_current():
         ("api/pacing.py", "from ometria_source.api.client import OmetriaClient", "a cycle"),
         ("api/pacing.py", "from ometria_source.sync.rows import Row", "api imports sync"),
         ("export/formats.py", "from ometria_source.api import client", "export imports api"),
-        ("exceptions.py", "from ometria_source import ometria_source", "exceptions imports source"),
+        ("exceptions.py", "from ometria_source import ometria_source", "exceptions imports loading"),
         ("simulator/wire.py", "from ometria_source import constants", "simulator imports constants"),
         ("tables/orders.py", "from ometria_source.simulator import wire", "tables imports simulator"),
         ("api/pacing.py", "import ometria_source.tables.orders", "api imports tables"),

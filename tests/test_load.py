@@ -9,7 +9,8 @@ import truth
 
 from ometria_source.simulator import Behaviour
 
-WAYS_TO_MEMBERS = ["lists", "profiles", "auto"]
+# The default, and both ways of which it chooses one.
+WAYS_TO_MEMBERS = ["auto", *(pytest.param(way, marks=pytest.mark.slow) for way in ("lists", "profiles"))]
 
 
 def test_a_first_load_equals_the_account(account, ometria, export, load, warehouse):
@@ -108,8 +109,14 @@ def test_unchanged_dynamic_lists_are_not_read_again_and_static_ones_are(account,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("path", ["profiles", "members", "contacts"])
-@pytest.mark.parametrize("item", ["profile", "contact", "profile_id"])
+@pytest.mark.parametrize(
+    ("path", "item"),
+    [
+        pytest.param(path, item, marks=[] if row == column else [pytest.mark.slow])
+        for row, path in enumerate(("profiles", "members", "contacts"))
+        for column, item in enumerate(("profile", "contact", "profile_id"))
+    ],
+)
 def test_members_are_found_under_any_likely_path(account, ometria, load, warehouse, path, item):
     ometria.behaviour = Behaviour(members_path=path, members_item=item, profiles_carry_lists=False)
     load("--tables", "member_lists")

@@ -79,7 +79,7 @@ def test_in_a_notebook_a_table_that_would_be_appended_reads_nothing(ometria, exp
     with pytest.raises(PipelineStepFailed) as failed:
         pipeline.run(ometria_source().with_resources(table))
     assert f"`{table}`" in user_message(failed.value)
-    assert "--append" in user_message(failed.value)
+    assert "append=True" in user_message(failed.value)
     assert not ometria.requests
     assert not pipeline.has_pending_data
 
@@ -147,8 +147,15 @@ def test_a_table_format_is_a_setting_too_and_of_the_logs_only(monkeypatch):
     assert issubclass(InvalidSettingError, ConfigurationError)
 
 
-@pytest.mark.parametrize("destination", ["duckdb", "filesystem"])
-@pytest.mark.parametrize("way", ["lists", "profiles"])
+@pytest.mark.parametrize(
+    ("destination", "way"),
+    [
+        ("duckdb", "lists"),
+        ("filesystem", "profiles"),
+        pytest.param("duckdb", "profiles", marks=pytest.mark.slow),
+        pytest.param("filesystem", "lists", marks=pytest.mark.slow),
+    ],
+)
 def test_with_append_rows_are_added_and_nothing_else_and_the_summary_says_so(
     account, ometria, export, lake, load, monkeypatch, destination, way
 ):

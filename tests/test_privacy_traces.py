@@ -43,14 +43,14 @@ def machine(tmp_path: Path, workspace, monkeypatch) -> Iterator[Machine]:
 
 
 def personal_texts(account: SimulatedAccount) -> set[str]:
-    """What must not be found: names, addresses, numbers and birthdays, in their spellings."""
+    """What must not be found: names, addresses, numbers and birthdays."""
     texts: set[str] = {SALT}
     for profile in account.profiles.values():
         phone = profile.get("phone_number")
         values = [profile.get(field) for field in ("email", "name", "firstname", "lastname", "date_of_birth")]
         values.append(phone.get("number") if isinstance(phone, dict) else phone)
         texts.update(str(value) for value in values if value)
-    return {spelling for text in texts if len(text) >= SHORTEST for spelling in (text, text.lower(), text.upper())}
+    return {text for text in texts if len(text) >= SHORTEST}
 
 
 def leaks(machine: Machine, printed: str, account: SimulatedAccount) -> list[tuple[str, str]]:
@@ -61,7 +61,15 @@ def leaks(machine: Machine, printed: str, account: SimulatedAccount) -> list[tup
         for path in (machine.folder / folder).rglob("*"):
             if path.is_file():
                 places[str(path.relative_to(machine.folder))] = path.read_bytes()
-    return [(place, text) for place, content in places.items() for text in texts if text.encode() in content]
+    # in small letters, of which there are fewer to search for
+    spellings = {spelling.encode().lower(): text for text in texts for spelling in (text, text.lower(), text.upper())}
+    return [
+        (place, text)
+        for place, content in places.items()
+        for small in [content.lower()]
+        for spelling, text in spellings.items()
+        if spelling in small
+    ]
 
 
 def test_the_search_finds_what_an_ordinary_load_leaves(machine):

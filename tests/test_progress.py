@@ -13,20 +13,21 @@ from threading import Event
 
 import pytest
 from machine import PROGRAM
+from warm_python import warm_python
 
 from ometria_source.loading import progress
 from ometria_source.simulator import Behaviour
 
 LINE_EVERY = progress.LINE_EVERY
 
-# the module; its package exports the function of the same name
-program = sys.modules["ometria_source.cli.main"]
+# `run` is a fixture here
+run_module = sys.modules["ometria_source.loading.run"]
 
 
 def on_a_terminal(*flags: str, **settings: str) -> tuple[int, str, str]:
     """Run the program with a terminal for its standard error; status, what is on the terminal, standard output."""
     ours, theirs = pty.openpty()
-    command = [sys.executable, str(PROGRAM), *flags]
+    command = [*warm_python(), str(PROGRAM), *flags]
     environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "160"} | settings
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, env=environment) as process:
         os.close(theirs)
@@ -86,7 +87,7 @@ def test_elsewhere_a_line_comes_every_now_and_then(account, ometria, load, monke
     assert LINE_EVERY == 30
     log = Log()
     monkeypatch.setattr(progress, "LINE_EVERY", 0.01)
-    monkeypatch.setattr(program, "display", lambda _: progress.Lines(log))
+    monkeypatch.setattr(run_module, "display", lambda _: progress.Lines(log))
     # what follows the second request has to wait for a line that comes after it
     ometria.after_request(2, lambda: (log.told.clear(), log.told.wait(10)))
     load("--tables", "profiles")
@@ -104,7 +105,7 @@ def test_ctrl_c_ends_with_a_sentence(ometria, workspace, where):
     ometria.behaviour = Behaviour(latency=0.2)
     ours, theirs = pty.openpty()
     stream = theirs if where == "terminal" else subprocess.PIPE
-    with subprocess.Popen([sys.executable, str(PROGRAM)], stdout=subprocess.PIPE, stderr=stream) as process:
+    with subprocess.Popen([*warm_python(), str(PROGRAM)], stdout=subprocess.PIPE, stderr=stream) as process:
         os.close(theirs)
         ometria.after_request(2, lambda: process.send_signal(signal.SIGINT))
         shown = process.stderr.read() if process.stderr else b""

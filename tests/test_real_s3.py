@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -20,6 +19,7 @@ import s3_servers
 from machine import PROGRAM
 from s3_servers import BUCKET, LISTER, OWNER, REGION
 from s3fs import S3FileSystem
+from warm_python import warm_python
 
 from ometria_source.tables.email_events import reading as event_reading
 
@@ -303,7 +303,7 @@ def test_an_interrupted_run_does_not_wait_for_a_busy_store(busy, workspace, monk
     for number in range(10):
         (server.bucket / f"{number}.csv").write_text("event_id\nx\n")
     program = subprocess.Popen(
-        [sys.executable, str(PROGRAM)], cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*warm_python(), str(PROGRAM)], cwd=workspace, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     try:
         while server.answers().count(503) < 20:

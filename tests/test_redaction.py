@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 
 import pytest
+from dlt.common import logger as dlt_logger
+from dlt.pipeline import trace
 
 from ometria_source.loading import run
-from ometria_source.loading.errors import redact_errors, redacted, redacted_traceback
+from ometria_source.loading.errors import redacted, redacted_process, redacted_traceback
 
 VALUE = "Ada O'Lovelace ada@shop.test"
 
@@ -102,14 +104,14 @@ def test_a_traceback_keeps_every_place_in_the_code_and_no_value():
 
 
 def test_what_dlt_logs_of_an_error_holds_no_value(caplog):
-    redact_errors()
-    redact_errors()
     logger = logging.getLogger("dlt")
     logger.addHandler(caplog.handler)
     try:
-        raise ValueError("'ada@shop.test'")
-    except ValueError:
-        logger.exception("Job %s failed", "ada@shop.test")
+        with redacted_process(), redacted_process():
+            try:
+                raise ValueError("'ada@shop.test'")
+            except ValueError:
+                logger.exception("Job %s failed", "ada@shop.test")
     finally:
         logger.removeHandler(caplog.handler)
 
@@ -117,9 +119,14 @@ def test_what_dlt_logs_of_an_error_holds_no_value(caplog):
     assert "ValueError: '…'" in caplog.text
 
 
-def test_the_log_of_a_run_is_redacted():
-    """The logger that reports errors of dlt's steps is one of those whose records lose their values."""
-    redact_errors()
-    record = logging.LogRecord(run.log.name, logging.INFO, __file__, 1, "value `ada@shop.test`", None, None)
-    assert run.log.filter(record)
-    assert "ada" not in record.getMessage()
+def test_the_loggers_that_are_redacted_are_those_that_log_errors_of_others():
+    """By object: a logger that is renamed is still the one."""
+    loggers = [run.log, dlt_logger.LOGGER]
+    before = [list(logger.filters) for logger in loggers], list(trace.TRACKING_MODULES)
+    with redacted_process(run.log):
+        for logger in loggers:
+            record = logging.LogRecord(logger.name, logging.INFO, __file__, 1, "value `ada@shop.test`", None, None)
+            assert logger.filter(record)
+            assert "ada" not in record.getMessage()
+        assert len(trace.TRACKING_MODULES) == len(before[1]) + 1
+    assert ([list(logger.filters) for logger in loggers], trace.TRACKING_MODULES) == before

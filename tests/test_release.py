@@ -32,7 +32,7 @@ def git(*arguments: str) -> str:
 @pytest.fixture
 def repository(workspace) -> Path:
     (workspace / "ometria_source").mkdir()
-    (workspace / "ometria_source" / "__init__.py").write_text('"""A package."""\n\n__version__ = "0.1.0"\n')
+    (workspace / "ometria_source" / "version.py").write_text('"""A package."""\n\n__version__ = "0.1.0"\n')
     (workspace / "CHANGELOG.md").write_text(CHANGELOG)
     git("init", "--quiet")
     git("config", "user.name", "Nobody")
@@ -52,7 +52,7 @@ def test_a_release_is_a_commit_with_a_tag(repository):
     assert result.returncode == 0, result.stderr
     assert git("describe") == "v0.2.0"
     assert git("status", "--porcelain") == ""
-    assert '__version__ = "0.2.0"\n' in (repository / "ometria_source" / "__init__.py").read_text()
+    assert '__version__ = "0.2.0"\n' in (repository / "ometria_source" / "version.py").read_text()
     today = datetime.now(timezone.utc).date()
     heading = f"## [Unreleased]\n\n## [0.2.0] - {today}\n\n### Added\n\n- Something.\n\n## [0.1.0] - 2026-01-01\n"
     assert heading in (repository / "CHANGELOG.md").read_text()

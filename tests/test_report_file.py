@@ -6,13 +6,13 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 
 import pytest
 from machine import PROGRAM
 from truth import utc
+from warm_python import warm_python
 
 from ometria_source import __version__
 from ometria_source.simulator import Behaviour
@@ -42,6 +42,7 @@ def test_the_figures_of_a_run(account, ometria, export, load, workspace):
         "newest": None,
         "lag_seconds": None,
         "new_columns": [],
+        "unproven": False,
         "files": {},
         "notes": [],
         "error": None,
@@ -77,7 +78,7 @@ def test_a_report_goes_where_a_link_or_a_pipe_leads(ometria, run, workspace):
     assert run("--tables", "lists", "--report", "link.json").status == 0
     assert (workspace / "link.json").is_symlink()
     assert json.loads((workspace / "real.json").read_text(encoding="utf-8"))["exit_status"] == 0
-    assert (workspace / "real.json").stat().st_mode & 0o777 == 0o666 & ~current_mask()
+    assert (workspace / "real.json").stat().st_mode & 0o777 == 0o600
 
     os.mkfifo(workspace / "pipe")
     with ThreadPoolExecutor(1) as thread:
@@ -87,16 +88,10 @@ def test_a_report_goes_where_a_link_or_a_pipe_leads(ometria, run, workspace):
     assert (workspace / "pipe").is_fifo()
 
 
-def current_mask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("flag", ["--verbose", "--check"])
 def test_a_report_is_written_also_where_nobody_reads_what_the_program_prints(ometria, workspace, flag):
-    command = [sys.executable, str(PROGRAM), "--tables", "lists", "--report", "report.json", flag]
+    command = [*warm_python(), str(PROGRAM), "--tables", "lists", "--report", "report.json", flag]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         program.stdout.close()
         error = program.stderr.read()
@@ -107,7 +102,7 @@ def test_a_report_is_written_also_where_nobody_reads_what_the_program_prints(ome
 
 @pytest.mark.slow
 def test_a_report_can_go_to_standard_error(ometria, workspace):
-    command = [sys.executable, str(PROGRAM), "--tables", "lists", "--report", "/dev/stderr"]
+    command = [*warm_python(), str(PROGRAM), "--tables", "lists", "--report", "/dev/stderr"]
     result = subprocess.run(command, capture_output=True, text=True, check=True)
     assert json.loads(result.stderr)["exit_status"] == 0
 
@@ -116,7 +111,7 @@ def test_a_report_can_go_to_standard_error(ometria, workspace):
 def test_an_interrupted_run_leaves_a_report_that_says_so(ometria, workspace):
     (workspace / "report.json").write_text("old", encoding="utf-8")
     ometria.fail("/profiles", "hang", times=None)
-    command = [sys.executable, str(PROGRAM), "--tables", "lists,profiles", "--report", "report.json"]
+    command = [*warm_python(), str(PROGRAM), "--tables", "lists,profiles", "--report", "report.json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as program:
         while not ometria.requests_to("/profiles"):
             assert program.poll() is None

@@ -165,7 +165,13 @@ def test_a_scan_that_would_empty_a_table_is_refused(account, ometria, run, load,
     assert warehouse.rows("order_line_items")
 
 
-@pytest.mark.parametrize("table", REST.split(","))
+@pytest.mark.parametrize(
+    "table",
+    [
+        name if name in ("contacts", "list_changes") else pytest.param(name, marks=pytest.mark.slow)
+        for name in REST.split(",")
+    ],
+)
 def test_an_endpoint_that_is_not_offered_fails_alone_if_it_was_named(account, ometria, run, load, warehouse, table):
     load("--tables", table)
     paths = {"custom_events": "/custom-events", "data_deletion_requests": "/data-deletion-requests",
@@ -216,14 +222,14 @@ def test_none_of_these_is_read_by_default(account, ometria, load):
 
 
 @pytest.mark.parametrize("cap", [10, 250])
-def test_list_changes_that_look_cut_are_refused(account, ometria, run, cap):
+def test_list_changes_that_look_cut_are_loaded_with_a_notice(account, ometria, load, cap):
     list_id = next(key for key, rows in account.shop.list_changes.items() if rows)
     person = list(account.profiles)[0]
     for minute in range(300):
         account.shop.change_list(list_id, person, "list_enter", account.now - timedelta(minutes=minute))
     ometria.behaviour = Behaviour(changes_cap=cap)
-    result = run("--tables", "list_changes")
-    assert result.status == 1
+    result = load("--tables", "list_changes")
+    assert "list_changes: unproven for " in result.out
     assert "looks cut" in result.out
 
 

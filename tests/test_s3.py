@@ -304,13 +304,14 @@ def test_a_file_that_is_replaced_between_two_requests_for_its_parts_is_read_agai
     assert len({identifier for identifier in ids if identifier[0] == "b"}) == 2000
 
 
-@pytest.mark.parametrize("key", ["a?versionId=x.csv", "a b.csv", "ü.csv", "50%.csv", "a#b.csv", "1+1.csv", "x=1/a.csv"])
-def test_a_key_is_a_key(bucket, load, warehouse, key):
+def test_a_key_is_a_key(bucket, load, warehouse):
     """Whatever characters it has, the object is read."""
-    bucket.put_object(Key=f"export/{key}", Body=b"event_id\na\n")
+    keys = ["a?versionId=x.csv", "a b.csv", "ü.csv", "50%.csv", "a#b.csv", "1+1.csv", "x=1/a.csv"]
+    for number, key in enumerate(keys):
+        bucket.put_object(Key=f"export/{key}", Body=f"event_id\n{number}\n".encode())
     load()
-    (row,) = warehouse.rows("email_events")
-    assert (row["event_id"], row["_file_path"]) == ("a", key)
+    found = {row["_file_path"]: row["event_id"] for row in warehouse.rows("email_events")}
+    assert found == {key: str(number) for number, key in enumerate(keys)}
 
 
 def test_prefix_with_a_bracket(bucket, load, warehouse, monkeypatch):

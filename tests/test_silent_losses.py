@@ -199,7 +199,7 @@ def test_an_error_is_the_same_however_it_is_spelt(account, ometria, load, wareho
     load("--tables", "push_errors")
     account.shop.push_errors[:] = [dict(reversed(error.items()))]
     load("--tables", "push_errors")
-    assert [(row["source"], row["source_2"]) for row in warehouse.rows("push_errors")] == [("b", "a")]
+    assert [(row["source"], row["source_e3acd6ee"]) for row in warehouse.rows("push_errors")] == [("b", "a")]
 
 
 @pytest.mark.parametrize(
@@ -257,9 +257,10 @@ def test_a_collection_that_is_listed_and_not_found_keeps_its_contacts(account, o
 
 
 def test_members_do_not_vanish_where_profiles_carry_empty_lists(account, ometria, run, load, warehouse, monkeypatch):
+    ometria.behaviour = Behaviour(members_path=None)
+    monkeypatch.setenv("SOURCES__OMETRIA__FULL_SCAN_DAYS", "0")
     load("--tables", "profiles,lists,member_lists")
     before = warehouse.rows("member_lists")
-    ometria.behaviour = Behaviour(members_path=None)
     answer = type(account.profiles).answer
 
     def with_empty_lists(profiles: Any, ids: Any, carry_lists: bool) -> list[bytes]:

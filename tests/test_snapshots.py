@@ -3,41 +3,23 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
 from typing import Any
 
 import dlt
 import pytest
 import truth
-from conftest import Warehouse
+from changing_account import TABLES, Current, change
 
 from ometria_source import ometria_source
 from ometria_source.simulator import SimulatedAccount
 
 STRATEGIES = ["delete-insert", "cdc", "scd2"]
-TABLES = ("profiles", "lists", "member_lists")
-
-# What a table has besides the account's own columns.
-OUR_COLUMNS = ("row_version", "deleted_at")
+OURS_FIRST = ["delete-insert", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cdc", "scd2"))]
 
 
 @pytest.fixture
 def account() -> SimulatedAccount:
     return SimulatedAccount.invent(profiles=30)
-
-
-@dataclass(frozen=True)
-class Current:
-    """A warehouse as if it held nothing but the rows that are there now."""
-
-    warehouse: Warehouse
-
-    def rows(self, table: str, dataset: str = "ometria") -> list[dict[str, Any]]:
-        return [
-            {column: value for column, value in row.items() if column not in OUR_COLUMNS}
-            for row in self.warehouse.rows(table, dataset)
-            if row.get("_dlt_valid_to") is None and row.get("deleted_at") is None
-        ]
 
 
 @pytest.fixture
@@ -57,30 +39,6 @@ def load_with(strategy: str, full_scan_days: float = 0, **settings: Any) -> None
     for resource in source.resources.values():
         resource.apply_hints(write_disposition={"disposition": "merge", "strategy": strategy})
     dlt.pipeline("ometria_pipeline", destination="duckdb", dataset_name="ometria").run(source)
-
-
-def change(account: SimulatedAccount, chance: random.Random) -> None:
-    """Something happens in the account."""
-    people, lists = list(account.profiles), list(account.lists)
-    person = chance.choice(people) if people else account.add_profile()
-    what = chance.randrange(9)
-    if what == 0:
-        account.add_profile(name=f"Newcomer {chance.random()}")
-    elif what == 1:
-        account.erase_profile(person)
-    elif what == 2:
-        account.delete_list(chance.choice(lists)) if len(lists) > 3 else account.add_list("Another")
-    elif what == 3:
-        account.empty_list(chance.choice(lists))
-    elif what == 4:
-        account.join(chance.choice(lists), person)
-    elif what == 5:
-        members = account.members[chance.choice(lists)]
-        account.leave(chance.choice(lists), members[0]) if members else account.add_list("Empty")
-    elif what == 6:
-        account.update_profile(person, lifecycle_status=None, prefix=chance.choice([None, "Dr"]))
-    else:
-        account.update_profile(person, name=f"Renamed {chance.random()}", stats={"orders": chance.randrange(3)})
 
 
 def assert_truth_after_random_changes(strategy: str, seed: int, rounds: int, account, current) -> None:
@@ -113,7 +71,7 @@ def test_each_strategy_follows_an_account_that_changes(account, ometria, current
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2, 6))
+@pytest.mark.parametrize("seed", range(2, 4))
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("way", ["lists", "profiles"])
 def test_each_strategy_follows_an_account_that_changes_at_length(
@@ -123,7 +81,7 @@ def test_each_strategy_follows_an_account_that_changes_at_length(
     assert_truth_after_random_changes(strategy, seed, 8, account, current)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", OURS_FIRST)
 def test_an_emptied_account_empties_the_tables(account, ometria, current, strategy):
     load_with(strategy)
     for identifier in list(account.profiles):
@@ -136,7 +94,7 @@ def test_an_emptied_account_empties_the_tables(account, ometria, current, strate
     assert [current.rows(table) for table in TABLES] == [[], [], []]
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", OURS_FIRST)
 def test_a_list_that_a_profile_names_twice_has_it_once(account, ometria, current, strategy, monkeypatch):
     monkeypatch.setenv("SOURCES__OMETRIA__MEMBER_LISTS_FROM", "profiles")
     list_id = next(identifier for identifier, members in account.members.items() if members)
@@ -147,7 +105,7 @@ def test_a_list_that_a_profile_names_twice_has_it_once(account, ometria, current
     truth.assert_members(current, account)
 
 
-@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("strategy", OURS_FIRST)
 def test_a_filter_and_a_scope_of_the_users_do_not_undo_what_a_marker_covers(account, ometria, current, strategy):
     for days in (0, 1):
         source = ometria_source(full_scan_days=days).with_resources("profiles")

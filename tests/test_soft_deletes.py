@@ -10,8 +10,8 @@ from typing import Any
 import dlt
 import pytest
 import truth
+from changing_account import TABLES, Current, change
 from dlt.destinations import sqlalchemy
-from test_snapshots import TABLES, Current, change
 
 from ometria_source import ometria_source
 from ometria_source.simulator import Behaviour, SimulatedAccount
@@ -255,7 +255,7 @@ def test_a_field_of_this_name_is_not_taken_for_ours(account, ometria, load, ware
     account.update_list("77", deleted_at="yesterday")
     load("--tables", "lists")
     [row] = [row for row in warehouse.rows("lists") if row["list_id"] == "77"]
-    assert (row["deleted_at"], row["deleted_at_2"]) == (None, "yesterday")
+    assert (row["deleted_at"], row["deleted_at_1014deb1"]) == (None, "yesterday")
 
 
 def test_keys_that_a_user_maps_are_compared_as_they_are_loaded(account, ometria, warehouse):

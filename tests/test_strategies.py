@@ -24,7 +24,14 @@ def event(number: int, kind: str = "open", **cells: str | None) -> dict[str, str
     return {"event_id": f"e{number}", "event_type": kind, **cells}
 
 
-@pytest.fixture(params=["delete-insert", "upsert", "insert-only", "cdc"])
+@pytest.fixture(
+    params=[
+        "delete-insert",
+        "upsert",
+        pytest.param("insert-only", marks=pytest.mark.slow),
+        pytest.param("cdc", marks=pytest.mark.slow),
+    ]
+)
 def strategy(request) -> str:
     return request.param
 

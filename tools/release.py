@@ -15,7 +15,7 @@ from pathlib import Path
 from packaging.version import InvalidVersion, Version
 
 ROOT = Path.cwd()
-VERSION_FILE = ROOT / "ometria_source" / "__init__.py"
+VERSION_FILE = ROOT / "ometria_source" / "version.py"
 CHANGELOG = ROOT / "CHANGELOG.md"
 
 VERSION_LINE = re.compile(r'^__version__ = "(.+)"$', re.MULTILINE)

@@ -9,14 +9,14 @@ or log line holds the key, a body, or a URL's query.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import json
 import logging
 import math
-import re
 import threading
 import time
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
@@ -31,11 +31,13 @@ from tenacity import RetryCallState, RetryError, Retrying, retry_if_exception_ty
 from tenacity.nap import sleep_using_event
 from tenacity.wait import wait_base, wait_exponential, wait_random
 
+from ometria_source.api.answer_budget import AnswerBudget
 from ometria_source.api.connection import Attempt, PacedAdapter, RequestHandle, keep_queries_out_of_logs
 from ometria_source.api.pacing import Pacer, RequestCancelledError, shared_pacer
 from ometria_source.constants import ENDPOINT_LIMITS
 from ometria_source.exceptions import (
     AccessDeniedError,
+    AnswerTooLargeError,
     InvalidSettingError,
     MissingSettingError,
     NotFoundError,
@@ -43,6 +45,7 @@ from ometria_source.exceptions import (
     UnavailableError,
     UnexpectedAnswerError,
 )
+from ometria_source.json_values import parse_any_json, text_beyond_64_bits
 
 log = logging.getLogger(__name__)
 
@@ -69,12 +72,23 @@ CONNECTIONS = 32
 # Request Timeout, Too Early, Too Many Requests: like any 5xx, these say "again, later" (RFC 9110, 8470, 6585).
 TRANSIENT_STATUSES = frozenset({408, 425, 429})
 
-# What may be half a surrogate pair: escaped, or as the three bytes that UTF-8 forbids and Python's JSON reads.
-SURROGATE = re.compile(rb"\\u[dD]|\xed[\xa0-\xbf]")
+# Bytes of the longest answer, unpacked, and of all that are read at the same time (see `answer_budget`). 250 profiles
+# take about a quarter of a megabyte, and all opt-outs of an account that are not paged some ten megabytes; Python
+# objects of it take about five times as much. A guess.
+MAX_ANSWER_BYTES = 64 << 20
 
-# Digits that may be an integer beyond 64 bits.
-LONG_INTEGER = re.compile(rb"\d{19}")
-INT64 = range(-(2**63), 2**63)
+# Bytes that are read, and at most unpacked, at a time.
+PIECE_BYTES = 1 << 16
+
+# What is asked for, and so all that is unpacked. zlib's number for the format (zlib docs: decompressobj).
+CONTENT_ENCODING = "gzip"
+GZIP = 16 + zlib.MAX_WBITS
+
+# The first bytes of each member (RFC 1952).
+GZIP_MAGIC = b"\x1f\x8b"
+
+# One for the process: so many answers have room in its memory, whatever tables they are for.
+_budget = AnswerBudget()
 
 # Hosts to which the key may travel without TLS: it never leaves the machine.
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
@@ -129,6 +143,7 @@ class OmetriaClient:
         on_request: Called after each request, in whatever thread it was sent from.
         retry_after_headers: The header `Retry-After` of each 429; None: it had none.
         most_requests: How many it may send.
+        largest_answer: Bytes of the largest answer so far, unpacked.
     """
 
     def __init__(self, base_url: str, api_key: str, requests_per_second: float, patience_minutes: float) -> None:
@@ -139,6 +154,7 @@ class OmetriaClient:
         self.on_request: Callable[[], None] = lambda: None
         self.retry_after_headers: list[str | None] = []
         self.most_requests = math.inf
+        self.largest_answer = 0
         self._base_url = base_url.rstrip("/")
         self._patience_minutes = patience_minutes
         self._account = hashlib.sha256(f"{self._base_url} {api_key}".encode()).hexdigest()
@@ -148,6 +164,7 @@ class OmetriaClient:
         self._session = requests.Session()
         self._session.auth = APIKeyAuth(name="X-Ometria-Auth", api_key=api_key, location="header")
         self._session.headers["Accept"] = "application/json"
+        self._session.headers["Accept-Encoding"] = CONTENT_ENCODING
         # to this machine itself, no proxy from the environment leads
         self._session.trust_env = self._base_url.startswith("https:")
         self._session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
@@ -179,6 +196,7 @@ class OmetriaClient:
             NotFoundError: Status 404.
             UnexpectedAnswerError: A redirect, another status that no retry can mend, or (`probe`) no list.
             UnavailableError: No usable answer within the retry budget.
+            AnswerTooLargeError: The answer is longer than `MAX_ANSWER_BYTES`.
             RequestLimitError: It may send no more.
             RequestCancelledError: The holder of the handle has cancelled it, or the client is closed.
         """
@@ -211,7 +229,7 @@ class OmetriaClient:
             before_sleep=lambda attempt: self._log_retry(call.path, attempt),
         )
         try:
-            return attempts(self._attempt, call)
+            return attempts(self._attempt_within_budget, call)
         except RetryError as error:
             fault = error.last_attempt.exception()
             if call.probe and isinstance(fault, _NoListError):
@@ -233,6 +251,12 @@ class OmetriaClient:
         fault = attempt.outcome.exception() if attempt.outcome else None
         log.info("%s: %s; attempt %d in %.1f s", path, fault, attempt.attempt_number + 1, attempt.upcoming_sleep)
 
+    def _attempt_within_budget(self, call: _Call) -> list[JsonObject]:
+        try:
+            return self._attempt(call)
+        finally:
+            _budget.release(call)
+
     def _attempt(self, call: _Call) -> list[JsonObject]:
         if self.requests >= self.most_requests:
             raise RequestLimitError(call.path)
@@ -244,6 +268,14 @@ class OmetriaClient:
                     params=call.params,
                     timeout=(CONNECT_TIMEOUT, READ_TIMEOUT),
                     allow_redirects=False,
+                    stream=True,
+                )
+                body = _read(
+                    call.path,
+                    response,
+                    lambda size: _budget.admit(
+                        call, size, MAX_ANSWER_BYTES, call.handle.cancelled.is_set, attempt.pause
+                    ),
                 )
             except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
                 if call.handle.cancelled.is_set():
@@ -263,12 +295,13 @@ class OmetriaClient:
             # all readers of this account wait too, but no longer than their retry budget
             call.pacer.slow_down(call.attempt_began, min(retry_after or 0, call.retry_budget))
         _check_status(call.path, response.status_code, retry_after)
-        rows = _rows(response.content)
+        rows = _rows(body)
+        self.largest_answer = max(self.largest_answer, len(body))
         call.pacer.recover(call.attempt_began)
         return rows
 
 
-@dataclass
+@dataclass(eq=False)
 class _Call:
     """One call of `get`, from its first attempt to its last."""
 
@@ -322,18 +355,82 @@ def _check_status(path: str, status: int, retry_after: float | None) -> None:
         raise UnexpectedAnswerError(path, f"status {status}", status)
 
 
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) < 19 or (len(digits) < 21 and int(digits) in INT64) else digits
+def _read(path: str, response: requests.Response, admit: Callable[[int], None]) -> bytes:
+    """The body of an answer, which is never in memory further than it may be long; an error's is passed over.
+
+    `admit` is called before it grows to a size, and waits for other answers.
+    """
+    try:
+        if response.status_code >= 300:
+            _pass_over(response)
+            return b""
+        # what `Content-Length` says; packed, it would be longer still
+        is_too_large = (response.raw.length_remaining or 0) > MAX_ANSWER_BYTES
+        body = bytearray()
+        for piece in () if is_too_large else _unpacked(response):
+            admit(len(body) + len(piece))
+            body += piece
+            is_too_large = len(body) > MAX_ANSWER_BYTES
+            if is_too_large:
+                break
+        if is_too_large:
+            raise AnswerTooLargeError(path, MAX_ANSWER_BYTES)
+        return bytes(body)
+    finally:
+        # breaks the connection, unless all of the body was read
+        response.close()
+
+
+def _pass_over(response: requests.Response) -> None:
+    """Read what comes with an error to its end, where that is near: so the connection can be used again."""
+    passed = 0
+    # the status is known, however its body ends
+    with contextlib.suppress(urllib3.exceptions.HTTPError):
+        for piece in response.raw.stream(PIECE_BYTES, decode_content=False):
+            passed += len(piece)
+            if passed > PIECE_BYTES:
+                return
+
+
+def _unpacked(response: requests.Response) -> Iterator[bytes]:
+    """The body in pieces of bounded length, however well it is packed."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    pieces = response.raw.stream(PIECE_BYTES, decode_content=False)
+    if encoding in ("", "identity"):
+        yield from pieces
+    elif encoding in (CONTENT_ENCODING, f"x-{CONTENT_ENCODING}"):
+        yield from _gunzipped(pieces)
+    else:
+        raise _TransientError("an answer in an encoding that was not asked for")
+
+
+def _gunzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Unpack gzip."""
+    unpacker = zlib.decompressobj(GZIP)
+    for piece in pieces:
+        rest, unpacked = piece, b""
+        # what is left of a piece, or of what it unpacks to
+        while rest or len(unpacked) == PIECE_BYTES:
+            try:
+                unpacked = unpacker.decompress(rest, PIECE_BYTES)
+            except zlib.error:
+                raise _TransientError("an answer that cannot be unpacked") from None
+            yield unpacked
+            rest = unpacker.unconsumed_tail
+            if unpacker.eof and unpacker.unused_data:
+                # gzip may have several members (RFC 1952); what else lies behind one, such as zeros, is padding
+                if not GZIP_MAGIC.startswith(unpacker.unused_data[: len(GZIP_MAGIC)]):
+                    return
+                rest, unpacker = unpacker.unused_data, zlib.decompressobj(GZIP)
+    if not unpacker.eof:
+        raise _TransientError("an answer that ends too early")
 
 
 def _rows(body: bytes) -> list[JsonObject]:
-    """The objects of the body. Half a surrogate pair, which no database takes, becomes U+FFFD; a long integer, text."""
+    """The objects of the body. A long integer becomes text; of the rest, see `json_values`."""
     try:
-        rows = json.loads(body, parse_int=_integer if LONG_INTEGER.search(body) else None)
-        if SURROGATE.search(body):
-            text = json.dumps(rows, ensure_ascii=False)
-            rows = json.loads(text.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
-    except (ValueError, RecursionError):
+        rows = parse_any_json(body, text_beyond_64_bits)
+    except ValueError:
         rows = None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise _NoListError("the answer is not a JSON list of objects")
@@ -365,8 +462,13 @@ class Account:
             url = urlsplit(self.base_url)
         except ValueError:
             url = urlsplit("")
-        if url.scheme not in ("http", "https") or not url.hostname or url.username or url.query or url.fragment:
-            raise InvalidSettingError("base_url", "must be a URL such as https://api.ometria.com/v2.")
+        # urlsplit drops line breaks and tabs unseen
+        is_clean = self.base_url.isprintable() and " " not in self.base_url and "@" not in url.netloc
+        if url.scheme not in ("http", "https") or not url.hostname or not is_clean or url.query or url.fragment:
+            raise InvalidSettingError(
+                "base_url",
+                "must be a URL such as https://api.ometria.com/v2, without a user, a password or a line break.",
+            )
         if url.scheme == "http" and url.hostname not in LOOPBACK_HOSTS:
             raise InvalidSettingError(
                 "base_url", "must begin with https://, because the API key travels with each call."

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import logging
 import re
 import socket
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
+from http import HTTPStatus
 from typing import Any
 
 from requests.adapters import HTTPAdapter
@@ -88,6 +91,7 @@ class Attempt:
         self._longest_opening = longest_opening
         self._longest_answer = longest_answer
         self._timer: threading.Timer | None = None
+        self._due = 0.0
         self._opening_socket: socket.socket | None = None
 
     def __enter__(self) -> Attempt:
@@ -141,23 +145,53 @@ class Attempt:
             if self.sent_at is not None:
                 self._request.mark_sent()
 
+    @contextlib.contextmanager
+    def pause(self) -> Iterator[None]:
+        """Let the time that the answer may take stand still: here, the caller does not read it."""
+        left = self._due - time.monotonic()
+        self._stop_timer()
+        try:
+            yield
+        finally:
+            self._start_timer(left)
+
     def _watch(self, connection: socket.socket | None, longest: float) -> None:
-        self._timer = threading.Timer(longest, self._give_up)
-        self._timer.daemon = True
-        self._timer.start()
+        self._start_timer(longest)
         self._request.attach(connection)
 
     def _stop_watching(self) -> None:
+        self._stop_timer()
+        self._request.attach(None)
+
+    def _start_timer(self, seconds: float) -> None:
+        self._due = time.monotonic() + seconds
+        self._timer = threading.Timer(seconds, self._give_up)
+        self._timer.daemon = True
+        self._timer.start()
+
+    def _stop_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._request.attach(None)
 
     def _give_up(self) -> None:
         self.overdue = True
         self._request.disconnect()
 
 
+class _FinalResponse(http.client.HTTPResponse):
+    """Passes over interim answers, such as 103 Early Hints; `http.client` does so with 100 only (RFC 9110, 15.2)."""
+
+    def _read_status(self) -> tuple[str, int, str]:
+        while True:
+            version, status, reason = super()._read_status()  # type: ignore[misc]  # the stubs leave it out
+            # 101 is final for a client that has not asked for it; 100 is passed over by the caller
+            if status <= HTTPStatus.SWITCHING_PROTOCOLS or status >= HTTPStatus.OK:
+                return version, status, reason
+            http.client.parse_headers(self.fp)
+
+
 class _PacedConnection(HTTPConnection):
+    response_class = _FinalResponse
     has_served = False
 
     def connect(self) -> None:

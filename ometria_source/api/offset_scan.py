@@ -14,6 +14,12 @@ holds. Either no answer has a single row while there are two to give: then rows 
 come at the end only, which is what Ometria's default order promises (by internal id, ascending; Ometria docs: Data API
 introduction). A server that does not honour `offset` is found out: it repeats itself.
 
+On a path whose paging is not documented, a repeated answer may well be the whole. It counts as the whole where `size`,
+the number of rows that Ometria reports elsewhere, equals its rows, or where no page that Ometria documents has as many.
+Both are evidence, no proof: `size` may be hours old, and a server may cut its answers at another number. All else ends
+with `UnprovenScanError` behind the last row, so that no caller takes it for the whole by accident. Only a first answer
+that is short, has as many rows as `size` and no round number of them is believed without a second request.
+
 The ids that a scan has seen are kept exactly, in a temporary SQLite database: it stays in memory while it is small, and
 moves to a private temporary file when it is not. A set of a million ids would take a hundred megabytes; a set of their
 hashes less, but then two rows could be taken for one.
@@ -31,7 +37,7 @@ from ometria_source.api.client import JsonObject, OmetriaClient
 from ometria_source.api.connection import RequestHandle
 from ometria_source.api.prefetch import Page, PagePrefetch, max_prefetch
 from ometria_source.constants import PAGE_LIMIT, UNASKED_PAGE_LIMIT
-from ometria_source.exceptions import IncompleteScanError
+from ometria_source.exceptions import AnswerTooLargeError, EndlessScanError, IncompleteScanError, UnprovenScanError
 
 # A database without a name: private, temporary, and on disk only when it outgrows the cache (SQLite docs: In-Memory
 # Databases, "Temporary Databases").
@@ -44,6 +50,14 @@ PAGES_FURTHER_ON = (10, 25)
 # How often the same page may come from the same place, with no new row in between, before the scan is held to go round
 # in a circle. Each time takes a change of the collection, or a server that does not give a row where it gave it before.
 LONGEST_CIRCLE = 10
+
+# Rows of one scan. At the documented rate, of four requests of 250 rows a second, so many take 28 hours: no account can
+# be scanned so every day. A guess.
+MAX_SCAN_ROWS = 100_000_000
+
+# By what `limit` is divided where an answer is too long, and where that ends: neighbouring pages share a row. A guess.
+FEWER_ROWS = 4
+FEWEST_ROWS = 2
 
 
 class SeenIds:
@@ -85,8 +99,10 @@ def scan(
     params: Mapping[str, str | int] | None = None,
     *,
     paged: bool = True,
+    size: int | None = None,
     page_limit: int = PAGE_LIMIT,
     identify: Callable[[JsonObject], str] = identity,
+    most_rows: int | None = None,
 ) -> Iterator[Page]:
     """Read a collection to its end.
 
@@ -94,32 +110,47 @@ def scan(
         client: Paces and retries each request.
         path: The collection, below `base_url`.
         params: The query besides `limit` and `offset`.
-        paged: Whether paging is documented for this path. If not, a repeated answer counts as the whole collection.
+        paged: Whether paging is documented for this path. If not, a repeated answer may be the whole collection.
+        size: How many rows Ometria reports for a collection whose paging is not documented; None: it does not.
         page_limit: Rows to ask for at a time.
         identify: What no two rows of the collection have in common.
+        most_rows: After how many it is given up; None: `MAX_SCAN_ROWS`. A caller that keeps the rows in memory needs a
+            bound of its own.
 
     Yields:
         Lists of at least one row, in the server's order. No row comes twice.
 
     Raises:
         IncompleteScanError: The server repeats itself or does not honour `offset`, and what it gave cannot be known to
-            be whole.
+            be whole. Where paging is not documented, it is an `UnprovenScanError`, and all that came was yielded.
+        EndlessScanError: It gives more than `most_rows`.
         OmetriaError: As `OmetriaClient.get`.
     """
-    reading = OffsetScan(client, path, params, paged=paged, page_limit=page_limit, identify=identify)
-    yield from reading.pages()
-    if reading.repeated is None:
-        return
-    if paged or not reading.is_unpaged:
-        raise IncompleteScanError(path, "gives the same rows for different values of `offset`")
-    if reading.repeated in (UNASKED_PAGE_LIMIT, page_limit):
-        raise IncompleteScanError(path, f"gives the same {reading.repeated} rows for every `offset`, which looks cut")
+    reading = OffsetScan(
+        client, path, params, paged=paged, size=size, page_limit=page_limit, identify=identify, most_rows=most_rows
+    )
+    try:
+        yield from reading.pages()
+        if reading.repeated is not None and not reading.is_whole:
+            found = "gives the same rows for different values of `offset`"
+            if reading.is_unpaged and not paged:
+                found = f"gives the same {reading.repeated} rows for every `offset`, which looks cut"
+            raise IncompleteScanError(path, found)
+    except IncompleteScanError as error:
+        if paged:
+            raise
+        raise UnprovenScanError(path, error.found) from None
 
 
 class OffsetScan:
     """One reading of a collection. The arguments are those of `scan`.
 
+    Args:
+        fewest_rows: How many are asked for at a time, where the answers are too long; they are then tried with fewer.
+
     Attributes:
+        rows: Rows that it has yielded.
+        limit: Rows that it asks for at a time.
         repeated: The number of rows in the answer that the server gave again and again; None: it did not repeat itself.
         is_unpaged: Whether that was its first answer too: `offset` means nothing to this server.
     """
@@ -131,8 +162,11 @@ class OffsetScan:
         params: Mapping[str, str | int] | None = None,
         *,
         paged: bool = True,
+        size: int | None = None,
         page_limit: int = PAGE_LIMIT,
         identify: Callable[[JsonObject], str] = identity,
+        most_rows: int | None = None,
+        fewest_rows: int = FEWEST_ROWS,
     ) -> None:
         self.repeated: int | None = None
         self.is_unpaged = False
@@ -140,19 +174,30 @@ class OffsetScan:
         self._path = path
         self._params = dict(params or {})
         self._paged = paged
-        self._page_limit = page_limit
+        self.limit = self._planned_limit = page_limit
+        self._fewest_rows = fewest_rows
+        self._size = size
         self._identify = identify
+        self._most_rows = MAX_SCAN_ROWS if most_rows is None else most_rows
+        self.rows = 0
         self._seen = SeenIds()
         self._ahead: PagePrefetch | None = None
         self._held: tuple[int, Page] | None = None
         self._first: Page = []
-        self._full = page_limit
+        self._full = self._page_limit = page_limit
         self._offset_is_honoured = paged
         self._short_pages_go_on = False
         # the last row of the last linked page, the place after it, and the furthest such place so far
         self._anchor: str | None = None
         self._end = self._furthest = 0
         self._circle: Counter[int] = Counter()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the answer that the server repeats counts as the whole collection."""
+        if self._paged or not self.is_unpaged:
+            return False
+        return self.repeated == self._size or self.repeated not in (UNASKED_PAGE_LIMIT, self._planned_limit, self.limit)
 
     def pages(self) -> Iterator[Page]:
         """Read the collection; to be called once.
@@ -162,14 +207,23 @@ class OffsetScan:
 
         Raises:
             IncompleteScanError: The server does not give a row where it gave it before.
+            EndlessScanError: It gives more rows than a collection may have.
             OmetriaError: As `OmetriaClient.get`.
         """
         try:
             offset, page = 0, self._get(0)
             self._first = page
+            if self._is_short_and_whole(page):
+                fresh = self._take_in(0, page)
+                self.rows += len(fresh)
+                yield fresh
+                return
             while True:
                 is_new_ground = offset > 0 and offset >= self._furthest - 1 and not self._is_anchor_alone(page)
                 fresh = self._take_in(offset, page)
+                self.rows += len(fresh)
+                if self.rows > self._most_rows:
+                    raise EndlessScanError(self._path, self._most_rows)
                 if fresh:
                     yield fresh
                 elif page and is_new_ground and self._repeats(offset, page):
@@ -183,9 +237,23 @@ class OffsetScan:
             self._seen.close()
 
     def _get(self, offset: int, handle: RequestHandle | None = None) -> Page:
-        return self._client.get(
-            self._path, {**self._params, "limit": self._page_limit, "offset": offset}, handle=handle
-        )
+        while True:
+            limit = self.limit
+            try:
+                return self._client.get(self._path, {**self._params, "limit": limit, "offset": offset}, handle=handle)
+            except AnswerTooLargeError:
+                if limit <= self._fewest_rows:
+                    raise
+                # pages that are asked for at the same time may have found the same
+                self.limit = min(self.limit, max(self._fewest_rows, limit // FEWER_ROWS))
+
+    def _max_prefetch(self) -> int:
+        return max_prefetch(self._client.requests_per_second, self._client.largest_answer)
+
+    def _is_short_and_whole(self, first: Page) -> bool:
+        """Whether the first answer needs no second: a round number of rows may be a page that the server has cut."""
+        rows = len(first)
+        return rows == self._size and rows < self.limit and rows % UNASKED_PAGE_LIMIT != 0
 
     def _take_in(self, offset: int, page: Page) -> Page:
         """Note a linked page; return those of its rows that were not seen before."""
@@ -193,7 +261,11 @@ class OffsetScan:
         fresh = [row for row, is_new in zip(page, self._seen.add(ids), strict=True) if is_new]
         if fresh and offset and ids[0] == self._anchor:
             self._offset_is_honoured = True
-        if len(page) > self._full:
+        if self.limit < self._planned_limit:
+            self._planned_limit = self._full = self.limit
+            self._drop_prefetch()
+        # a longer one that was asked for before the limit fell is no measure
+        if len(page) > self._full and self.limit == self._page_limit:
             self._full = len(page)
             self._drop_prefetch()
         self._anchor = ids[-1] if ids else None
@@ -223,8 +295,7 @@ class OffsetScan:
         if held is not None and self._is_linked(*held):
             return held
         if self._ahead is None and 1 < rows == self._full and self._offset_is_honoured and not self._short_pages_go_on:
-            most = max_prefetch(self._client.requests_per_second)
-            self._ahead = PagePrefetch(self._get, self._end - 1, self._full - 1, self._full, most)
+            self._ahead = PagePrefetch(self._get, self._end - 1, self._full - 1, self._full, self._max_prefetch)
         ahead = self._ahead.take() if self._ahead else None
         if ahead is not None:
             if self._is_linked(*ahead):

@@ -22,6 +22,7 @@ from typing import IO, Any, TypeVar
 from ometria_source.api.client import CONNECTIONS, JsonObject
 from ometria_source.api.connection import RequestHandle
 from ometria_source.api.pacing import LONGEST_NAP, RequestCancelledError
+from ometria_source.exceptions import UnprovenScanError
 
 Page = list[JsonObject]
 Item = TypeVar("Item")
@@ -31,17 +32,23 @@ Result = TypeVar("Result")
 # mended. A guess at what a slow day looks like.
 SECONDS_AHEAD = 8
 
+# Bytes of JSON that may be in flight or waiting, where pages are large; Python objects of it take about five times as
+# much. A page of 250 profiles has about a quarter of a megabyte. A guess.
+BYTES_AHEAD = 32 << 20
+
 # Bytes of one list's pages that wait in memory, about 20,000 ids; more go to a temporary file. A guess.
 KEPT_IN_MEMORY = 1_000_000
 
 
-def max_prefetch(requests_per_second: float) -> int:
+def max_prefetch(requests_per_second: float, answer_bytes: int = 0) -> int:
     """How many requests may be in flight, or their answers waiting, for one reader.
 
     Args:
         requests_per_second: The pace. Above four a second, the memory that pages take is what bounds the number.
+        answer_bytes: Of the largest answer so far.
     """
-    return min(CONNECTIONS, math.ceil(SECONDS_AHEAD * requests_per_second))
+    most = max(1, BYTES_AHEAD // max(1, answer_bytes))
+    return min(CONNECTIONS, math.ceil(SECONDS_AHEAD * requests_per_second), most)
 
 
 def _result(future: Future[Result]) -> Result:
@@ -86,10 +93,12 @@ class PagePrefetch:
         start: Offset of the first page.
         step: Distance to the next.
         full: Rows of a full page. A shorter one may be the last: nothing more is asked for when one arrives.
-        most: How many pages may be in flight or waiting at once.
+        most: How many pages may be in flight or waiting at once; it never grows.
     """
 
-    def __init__(self, get: Callable[[int, RequestHandle], Page], start: int, step: int, full: int, most: int) -> None:
+    def __init__(
+        self, get: Callable[[int, RequestHandle], Page], start: int, step: int, full: int, most: Callable[[], int]
+    ) -> None:
         self._get = get
         self._next = start
         self._step = step
@@ -99,7 +108,7 @@ class PagePrefetch:
         self._pages: deque[tuple[int, RequestHandle, Future[Page]]] = deque()
         self._waiting: RequestHandle | None = None
         self._stopped = False
-        self._executor = ThreadPoolExecutor(most, thread_name_prefix="ometria-pages")
+        self._executor = ThreadPoolExecutor(most(), thread_name_prefix="ometria-pages")
         self._ask()
 
     def take(self) -> tuple[int, Page] | None:
@@ -133,7 +142,7 @@ class PagePrefetch:
 
     def _ask(self) -> None:
         with self._lock:
-            if self._stopped or self._waiting is not None or len(self._pages) >= self._most:
+            if self._stopped or self._waiting is not None or len(self._pages) >= self._most():
                 return
             offset, self._next = self._next, self._next + self._step
             self._waiting = handle = RequestHandle(on_sent=self._mark_sent)
@@ -162,14 +171,20 @@ class Spool:
 
     Args:
         pages: Taken to their end, here.
+
+    Attributes:
+        doubt: Why these pages may not be all; None: they are.
     """
 
     def __init__(self, pages: Iterable[list[Any]]) -> None:
         self._file: IO[str] = tempfile.SpooledTemporaryFile(KEPT_IN_MEMORY, "w+", encoding="utf-8")  # noqa: SIM115
+        self.doubt: UnprovenScanError | None = None
         try:
             for page in pages:
                 # not `writelines`, which leaves memory for the disk only at its end
                 self._file.write(json.dumps(page) + "\n")
+        except UnprovenScanError as doubt:
+            self.doubt = doubt
         except BaseException:
             self._file.close()
             raise
@@ -179,3 +194,7 @@ class Spool:
         """The pages; when all were read they are gone."""
         with self._file:
             yield from map(json.loads, self._file)
+
+    def close(self) -> None:
+        """Drop the pages, read or not."""
+        self._file.close()

@@ -6,7 +6,7 @@ A finding names fields, paths and numbers, never a value.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
 from functools import partial
@@ -23,7 +23,8 @@ from ometria_source.exceptions import (
     UnavailableError,
     UnexpectedAnswerError,
 )
-from ometria_source.sync.rows import TYPE_FIELD, in_snake_case, read_instant
+from ometria_source.naming import Field, snake_case
+from ometria_source.sync.rows import TYPE_FIELD, read_instant
 from ometria_source.tables import (
     collections,
     custom_events,
@@ -305,6 +306,7 @@ class AccountChecks:
             return UNKNOWN, "there are no lists"
         path = find_path(self._client, usable, None)
         if path is not None:
+            self._findings.add("requests for members", OK, _price_of_members(usable))
             largest = list_path(path, max(usable, key=lambda row: size_of(row) or 0))
             two, one = (len(self._ask(largest, limit=limit, offset=0)) for limit in (2, 1))
             if two < 2:
@@ -355,8 +357,8 @@ class AccountChecks:
             return OK, f"not paged, and cut at {len(rows)} rows: the reader splits its windows"
         return OK, f"not paged: all {len(rows)} rows come at once"
 
-    def _unknown_fields(self, table: str, rows: list[JsonObject], known: Collection[str]) -> None:
-        names = {in_snake_case(name.lstrip("@")) for row in rows for name in row if name != TYPE_FIELD}
+    def _unknown_fields(self, table: str, rows: list[JsonObject], known: Collection[Field]) -> None:
+        names = {snake_case(name.lstrip("@")) for row in rows for name in row if name != TYPE_FIELD}
         others = sorted(names - set(known))
         what = f"{', '.join(f'`{name}`' for name in others)}: they are loaded too" if others else "none"
         self._findings.add(f"{table} fields that are not documented", OK, what)
@@ -370,3 +372,13 @@ def _memberships(people: list[JsonObject]) -> tuple[str, str]:
 
 def _window(since: datetime, before: datetime) -> dict[str, str]:
     return {name: at.strftime("%Y-%m-%dT%H:%M:%S") for name, at in (("since", since), ("before", before))}
+
+
+def _price_of_members(rows: Iterable[JsonObject]) -> str:
+    """What the two ways of reading members cost."""
+    # a page for 249 members, and the checks at both ends
+    requests = sum((size_of(row) or 0) // (PAGE_LIMIT - 1) + 3 for row in rows)
+    return (
+        f'about {requests:,} for all lists. `member_lists_from = "profiles"` takes none besides those of `profiles`; '
+        "moves between dynamic segments then show at the next complete scan"
+    )

@@ -19,6 +19,7 @@ from ometria_source.api.client import Account
 from ometria_source.cli.account_checks import FAILED, OK, UNKNOWN, AccountChecks, Findings
 from ometria_source.cli.describe import configured_export
 from ometria_source.cli.options import PIPELINE_NAME, Options
+from ometria_source.cli.report_file import write_json
 from ometria_source.constants import DEFAULT_BASE_URL, DEFAULT_REQUESTS_PER_SECOND
 from ometria_source.exceptions import MissingSettingError, OmetriaError
 from ometria_source.export.bucket import open_file
@@ -26,7 +27,7 @@ from ometria_source.export.formats import is_hidden
 from ometria_source.export.retry import RetryBudget
 from ometria_source.loading.destinations import check_dataset, create_pipeline
 from ometria_source.loading.errors import redacted_traceback, user_message
-from ometria_source.loading.report import write_json
+from ometria_source.loading.plan import Plan
 from ometria_source.source import SECTION
 from ometria_source.tables.email_events.rows import TABLE
 
@@ -41,19 +42,22 @@ MOST_REQUESTS = 60
 NEEDS_NO_KEY = {TABLE, "email_event_files"}
 
 
-def run_check(options: Options, tables: Collection[str], report: Path | None) -> int:
+def run_check(options: Options, plan: Plan, report: Path | None) -> int:
     """Check what the tables need.
 
     Args:
         options: Where they would be loaded to.
-        tables: Those that would be loaded. The settings were found right by now.
+        plan: Of the load. The settings were found right by now.
         report: The file to write the results to; None: none.
 
     Returns:
         The exit status: 0, or 1 where something that the tables need is not as it must be.
     """
     findings = Findings()
+    tables = plan.tables
     findings.add("settings", OK, f"right for {', '.join(tables)}")
+    for note in plan.notes:
+        findings.add("settings", OK, note)
     account, patience_minutes, member_lists_from = _configured()
     requests = _check_account(findings, tables, account, member_lists_from)
     _check_bucket(findings, tables, patience_minutes)

@@ -8,22 +8,18 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-import dlt
 import duckdb
-from dlt.extract import DltSource
 
 from ometria_source.cli.console import show
-from ometria_source.cli.options import DEFAULT_DATASET, DEFAULT_DESTINATION, TABLES
-from ometria_source.loading.pipeline import open_pipeline, pipeline_folder, working_folder
-from ometria_source.loading.progress import display
-from ometria_source.loading.report import RunReport
-from ometria_source.loading.run import run_tables
+from ometria_source.loading import LoadReport, load
+from ometria_source.loading.pipeline import held, pipeline_folder
+from ometria_source.loading.plan import TABLES
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
-from ometria_source.source import Privacy, ometria_source
 
 DEMO_PIPELINE_NAME = "ometria_demo"
 
@@ -70,18 +66,17 @@ def run_demo() -> int:
     # an hour ago, so that the hour by which the account moves on does not lie in the future
     account = SimulatedAccount.invent(seed=SEED, now=datetime.now(timezone.utc) - PAUSE)
     show("This is a simulated Ometria account. All people, e-mails and campaigns in it are invented.")
-    with working_folder(DEMO_PIPELINE_NAME), SimulatedOmetria(account) as ometria, _empty_folder() as folder:
-        _forget_earlier_demo()
+    _forget_earlier_demo()
+    with SimulatedOmetria(account) as ometria, _empty_folder() as folder:
         export = Path(folder)
         account.write_export(export)
-        pipeline = open_pipeline(DEMO_PIPELINE_NAME, DEFAULT_DESTINATION, DEFAULT_DATASET)
 
         show("\n1. Everything is loaded:\n")
-        first = _load(pipeline, ometria, export)
+        first = _load(ometria, export)
 
         show("\n2. The account changes: " + _change(account, export) + ".")
         show("   It is loaded again, and only what changed is read:\n")
-        second = _load(pipeline, ometria, export)
+        second = _load(ometria, export)
     _answer_questions()
     show(f"\nThe tables are in {DEMO_PIPELINE_NAME}.duckdb. To load your own account, see README.md.")
     return max(first.exit_status, second.exit_status)
@@ -93,24 +88,20 @@ def _empty_folder() -> tempfile.TemporaryDirectory[str]:
 
 def _forget_earlier_demo() -> None:
     """Begin anew: each demo's account is invented from today's date on."""
-    shutil.rmtree(pipeline_folder(DEMO_PIPELINE_NAME), ignore_errors=True)
-    for ending in ("", ".wal"):
-        Path(f"{DEMO_PIPELINE_NAME}.duckdb{ending}").unlink(missing_ok=True)
+    folder = pipeline_folder(DEMO_PIPELINE_NAME)
+    with held(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+        for ending in ("", ".wal"):
+            Path(f"{DEMO_PIPELINE_NAME}.duckdb{ending}").unlink(missing_ok=True)
 
 
-def _load(pipeline: dlt.Pipeline, ometria: SimulatedOmetria, export: Path) -> RunReport:
-    source, progress = _source(ometria, export), display(verbose=False)
-    report = run_tables(pipeline, source, list(TABLES), full_refresh=False, privacy=Privacy(), progress=progress)
-    if report.is_interrupted:
-        raise KeyboardInterrupt
-    show("\n".join(report.lines()))
-    return report
-
-
-def _source(ometria: SimulatedOmetria, export: Path) -> DltSource:
-    """The source on the simulated account; every setting that could lead elsewhere is given."""
-    return ometria_source(
-        api_key=dlt.TSecretStrValue(ometria.api_key),
+def _load(ometria: SimulatedOmetria, export: Path) -> LoadReport:
+    """Load the simulated account; every setting that could lead elsewhere is given."""
+    report = load(
+        TABLES,
+        pipeline_name=DEMO_PIPELINE_NAME,
+        progress="bar" if sys.stderr.isatty() else "log",
+        api_key=ometria.api_key,
         base_url=ometria.base_url,
         requests_per_second=REQUESTS_PER_SECOND,
         start_date=None,
@@ -137,6 +128,8 @@ def _source(ometria: SimulatedOmetria, export: Path) -> DltSource:
         deletes="hard",
         history=None,
     )
+    show("\n".join(report.lines()))
+    return report
 
 
 def _change(account: SimulatedAccount, export: Path) -> str:

@@ -4,38 +4,24 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from typing import NoReturn, cast
 
-from ometria_source import __version__
-from ometria_source.exceptions import InvalidSettingError
-from ometria_source.sync.destination import TABLE_FORMATS
-from ometria_source.tables import PARENTS
-
-TABLES = ("profiles", "lists", "member_lists", "unsubscribes", "email_events")
-
-# It is replaced by each run.
-INVENTORY = "email_event_files"
-
-# What can be asked for by name: what the default does not read, because each costs requests of the shared limit.
-SELECTABLE = (
-    *TABLES,
-    INVENTORY,
-    "collections",
-    "contacts",
-    "orders",
-    "products",
-    "custom_events",
-    "data_deletion_requests",
-    "list_changes",
-    "push_errors",
+from ometria_source.exceptions import ConfigurationError, InvalidSettingError
+from ometria_source.loading.plan import (
+    ALL,
+    DEFAULT_DATASET,
+    DEFAULT_DESTINATION,
+    PIPELINE_NAME,
+    SELECTABLE,
+    TABLES,
 )
+from ometria_source.shown import nearest
+from ometria_source.sync.destination import TABLE_FORMATS
+from ometria_source.version import __version__
 
-# All of them, but for what the account does not offer and what is not configured.
-ALL = "all"
-
-PIPELINE_NAME = "ometria_pipeline"
-DEFAULT_DESTINATION = "duckdb"
-DEFAULT_DATASET = "ometria"
+__all__ = ["PIPELINE_NAME", "TABLES", "Options", "parse_options"]
 
 # These are runs of their own kind, which no other flag but --verbose says anything about.
 LONE_FLAGS = {"demo", "describe"}
@@ -46,8 +32,7 @@ class Options:
     """What a run shall do.
 
     Attributes:
-        tables: The tables that were named; None: all of the default that are configured.
-        offered_only: Whether a table that the account does not offer, or that is not configured, is none of the tables.
+        tables: The tables, as typed; None: all of the default that are configured.
         destination: Name of a dlt destination.
         dataset: Name of the dataset (schema) to load into.
         start_date: Start of the window, as typed.
@@ -62,8 +47,7 @@ class Options:
         verbose: Log more, and show tracebacks.
     """
 
-    tables: tuple[str, ...] | None = None
-    offered_only: bool = False
+    tables: str | None = None
     destination: str = DEFAULT_DESTINATION
     dataset: str = DEFAULT_DATASET
     start_date: str | None = None
@@ -78,6 +62,35 @@ class Options:
     verbose: bool = False
 
 
+class WrongFlagError(ConfigurationError):
+    """The command line cannot be read."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """Raises what it would end the process with."""
+
+    def error(self, message: str) -> NoReturn:
+        raise WrongFlagError(f"{self.prog}: {message}. `--help` lists the flags.")
+
+    def with_nearest(self, flag: str) -> str:
+        """A flag that is not known, and the most similar one."""
+        similar = nearest(flag, self._option_string_actions)
+        return f"{flag} (is {similar} meant?)" if similar else flag
+
+
+def report_flag(arguments: Sequence[str] | None) -> str | None:
+    """The file that `--report` names, whatever the other flags are; None: none, or the flag has no value.
+
+    Args:
+        arguments: As for `parse_options`.
+    """
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--report")
+    with suppress(WrongFlagError):
+        return cast("str | None", parser.parse_known_args(arguments)[0].report)
+    return None
+
+
 def parse_options(arguments: Sequence[str] | None) -> Options:
     """Read the command line.
 
@@ -86,12 +99,13 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
 
     Raises:
         InvalidSettingError: A flag has a value that cannot work.
-        SystemExit: With 2 for an unknown flag, with 0 for `--help`.
+        WrongFlagError: A flag is not known, or lacks its value.
+        SystemExit: With 0, for `--help` and `--version`.
     """
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog=f"{PIPELINE_NAME}.py",
         description="Load an Ometria account into a warehouse.",
-        epilog="Exit status: 0 all loaded, 1 a table failed, 2 something is wrong with the settings.",
+        epilog="Exit status: 0 all loaded, 1 a table failed, 2 a wrong flag or setting, 130 or 143 interrupted.",
         allow_abbrev=False,
     )
     parser.add_argument("--tables", metavar="A,B", help=f"only these of {', '.join(SELECTABLE)}; or: {ALL}")
@@ -112,7 +126,8 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     if unknown:
         # not what follows a flag: it may be a key
         names = [word.split("=")[0] for word in unknown if word.startswith("-")]
-        parser.error(f"unknown flag: {', '.join(names)}" if names else "unknown words after the flags")
+        flags_with_nearest = ", ".join(map(parser.with_nearest, names))
+        parser.error(f"unknown flag: {flags_with_nearest}" if names else "unknown words after the flags")
     given = {name for name, value in vars(flags).items() if value not in (None, False)}
     for alone in LONE_FLAGS & given:
         if others := given - {alone, "verbose"}:
@@ -129,8 +144,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
             "--full-refresh", "replaces whole tables and --end-date reads a piece of them: leave one of them out."
         )
     return Options(
-        tables=None if flags.tables is None else _tables(flags.tables),
-        offered_only=flags.tables is not None and flags.tables.strip() == ALL,
+        tables=flags.tables,
         destination=DEFAULT_DESTINATION if flags.destination is None else flags.destination,
         dataset=DEFAULT_DATASET if flags.dataset is None else flags.dataset,
         start_date=flags.start_date,
@@ -144,17 +158,3 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
         describe=flags.describe,
         verbose=flags.verbose,
     )
-
-
-def _tables(text: str) -> tuple[str, ...]:
-    if text.strip() == ALL:
-        return SELECTABLE
-    names = tuple(dict.fromkeys(name.strip() for name in text.split(",") if name.strip()))
-    for name in names:
-        if name in PARENTS:
-            raise InvalidSettingError("--tables", f"names `{name}`, which comes with `{PARENTS[name]}`: name that.")
-        if name not in SELECTABLE:
-            raise InvalidSettingError("--tables", f"names no table `{name}`. The tables are {', '.join(SELECTABLE)}.")
-    if not names:
-        raise InvalidSettingError("--tables", f"names no table. The tables are {', '.join(SELECTABLE)}.")
-    return names

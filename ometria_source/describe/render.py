@@ -25,6 +25,7 @@ from ometria_source.describe.sample import ROWS_OF_A_FILE, TRIED_FORMATS, FileSa
 from ometria_source.export.csv import CsvDialect
 from ometria_source.export.formats import BY_NAME, BY_SETTING, FoundFormat, format_of
 from ometria_source.loading.report import aligned
+from ometria_source.shown import printable
 
 # What TOML takes as a key without quotes.
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -120,7 +121,7 @@ def _inventory(inventory: Inventory) -> Iterator[str]:
     if inventory.hidden:
         yield f"  {_count(inventory.hidden, 'file')} more skipped, because their names begin with `_` or `.`"
     for problem in inventory.problems:
-        yield f"  {_printable(problem)}"
+        yield f"  {printable(problem)}"
     if inventory.oldest and inventory.newest:
         yield f"  modified from {_instant(inventory.oldest)} to {_instant(inventory.newest)} (UTC)"
 
@@ -134,34 +135,34 @@ def _files(
     for sample in samples:
         if sample.problem is None:
             extent = "all of it" if sample.is_whole else "only its first part was read"
-            cells.append((_printable(sample.path), f"{_count(sample.rows, 'row')}", extent, _format(sample)))
+            cells.append((printable(sample.path), f"{_count(sample.rows, 'row')}", extent, _format(sample)))
         else:
-            cells.append((_printable(sample.path), "-", "CANNOT BE READ", ""))
+            cells.append((printable(sample.path), "-", "CANNOT BE READ", ""))
     yield from _indented(cells, right=(1,))
     for sample in samples:
         if sample.problem is not None:
-            yield _printable(sample.problem)
+            yield printable(sample.problem)
             continue
         if sample.tried is not None and needed_format is None:
             yield (
-                f"{_printable(sample.path)}: a load refuses it, because nothing tells that it is {sample.tried}, and "
+                f"{printable(sample.path)}: a load refuses it, because nothing shows that it is {sample.tried}, and "
                 "`file_format` would have to hold for all files: leave it, or the others, out with `file_glob`."
             )
         if sample.dialect is not None:
             yield _dialect_remark(sample.path, sample.dialect, needed_dialect)
         if sample.unnamed:
             yield (
-                f"{_printable(sample.path)}: {_count(sample.unnamed, 'column')} at the end without a name: a load "
+                f"{printable(sample.path)}: {_count(sample.unnamed, 'column')} at the end without a name: a load "
                 "leaves them out as long as they have no value."
             )
         if sample.is_headerless:
             yield (
-                f"{_printable(sample.path)}: its first line looks like data, or comes again below. If the file has no "
+                f"{printable(sample.path)}: its first line looks like data, or comes again below. If the file has no "
                 "header, a load takes this line for one; no column of the file is described."
             )
         elif any(table.num_columns == 1 and _is_undivided(table.column_names[0]) for table in sample.tables):
             yield (
-                f"{_printable(sample.path)}: it has one column, in whose name other columns seem to be: check "
+                f"{printable(sample.path)}: it has one column, in whose name other columns seem to be: check "
                 "`csv_delimiter`."
             )
 
@@ -176,7 +177,7 @@ def _dialect_remark(path: str, dialect: CsvDialect, needed: CsvDialect | None) -
         is_guess = not dialect.encoding.startswith("utf")
         facts.append(f"its text is {dialect.encoding}{', a guess: check a name with accents' if is_guess else ''}")
     what = "" if needed is not None else "; the files differ in this, so no setting holds for all: use `file_glob`"
-    return f"{_printable(path)}: {' and '.join(facts)}{what}."
+    return f"{printable(path)}: {' and '.join(facts)}{what}."
 
 
 def _is_undivided(name: str) -> bool:
@@ -244,7 +245,7 @@ def _keys(keys: CandidateKeys, advice: Sequence[KeyAdvice], columns: Sequence[Co
     if keys.repeated:
         yield f"  {_count(keys.repeated, 'row')} more came again, equal in every cell: they become one in a load"
     for key in advice[:MOST_KEYS]:
-        yield f"  {' with '.join(map(_printable, key.columns))}{f': {key.doubt}' if key.doubt else ''}"
+        yield f"  {' with '.join(map(printable, key.columns))}{f': {key.doubt}' if key.doubt else ''}"
     if len(advice) > MOST_KEYS:
         yield f"  and {_count(len(advice) - MOST_KEYS, 'candidate')} more"
     if not advice:
@@ -276,7 +277,7 @@ def _times(columns: Sequence[Column]) -> Iterator[str]:
 
 def _joins(joins: Sequence[Join]) -> Iterator[str]:
     yield "Likely joins to the tables of the API (guesses):"
-    yield from _indented([(_printable(join.column), " or ".join(join.targets), join.reason) for join in joins])
+    yield from _indented([(printable(join.column), " or ".join(join.targets), join.reason) for join in joins])
     if not joins:
         yield "  none"
 
@@ -326,12 +327,7 @@ def _needed_dialect(samples: Sequence[FileSample], given: CsvDialect | None) -> 
 
 
 def _name(column: Column) -> str:
-    return f"(column {column.place}, whose name looks like data)" if column.name_is_data else _printable(column.name)
-
-
-def _printable(text: str) -> str:
-    """A text on one line, without what a terminal would obey."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return f"(column {column.place}, whose name looks like data)" if column.name_is_data else printable(column.name)
 
 
 def _share(part: int, whole: int) -> str:

@@ -17,10 +17,10 @@ decide what is lossless: a value fits another type when it has the same text the
 
 from __future__ import annotations
 
-from decimal import Decimal
-
 import pyarrow as pa
 import pyarrow.compute as pc
+
+from ometria_source.json_values import decimal_text
 
 MICROSECOND = "us"
 
@@ -28,13 +28,6 @@ MICROSECOND = "us"
 # fixed by Python's language reference, Arrow's by nothing.
 _PLAIN_FROM, _PLAIN_TO = 1e-3, 1e15
 _INT64_END = 2.0**63
-
-
-def decimal_text(value: Decimal) -> str:
-    """Write a decimal without exponent and trailing zeros."""
-    text = format(value, "f")
-    text = text.rstrip("0").rstrip(".") if "." in text else text
-    return "0" if text == "-0" else text
 
 
 def one_array(column: pa.ChunkedArray) -> pa.Array:

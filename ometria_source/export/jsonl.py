@@ -17,7 +17,8 @@ from ometria_source.constants import MAX_RECORD_BYTES
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.canonical import canonical_text
 from ometria_source.export.encodings import without_marks
-from ometria_source.export.json_text import MAX_INTEGER_DIGITS, MAX_PARSED_DEPTH, json_field, json_text, parse_json
+from ometria_source.export.json_text import json_field
+from ometria_source.json_values import MAX_INTEGER_DIGITS, MAX_PARSED_DEPTH, json_text, parse_json
 
 # One table holds at most this much. Python objects need about ten times the bytes of their lines.
 BATCH_LINES = 20_000

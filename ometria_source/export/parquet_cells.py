@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ometria_source.export.canonical import MICROSECOND, canonical_text
-from ometria_source.export.json_text import json_text
 from ometria_source.export.parquet_pages import MIN_JSON_BYTES
+from ometria_source.json_values import json_text
 
 # Years 1 to 9999, which Python and most warehouses end at (BigQuery, Snowflake), in days and microseconds from 1970.
 _FIRST_DAY, _LAST_DAY = -719_162, 2_932_896

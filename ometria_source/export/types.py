@@ -9,16 +9,17 @@ Text is parsed leniently where a user declared the type, strictly where the type
 
 from __future__ import annotations
 
-import logging
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.canonical import MICROSECOND, canonical_text, one_array
-from ometria_source.export.json_text import JSON_FIELD, MAX_JSON_DEPTH, is_json, is_nested, json_text, parse_json
+from ometria_source.export.json_text import JSON_FIELD, is_json
+from ometria_source.json_values import MAX_JSON_DEPTH, is_nested, json_text, parse_json
+from ometria_source.naming import ColumnNames
 
 # One Arrow type for each of dlt's data types. The decimal is dlt's default precision and scale.
 ARROW_TYPES: dict[str, pa.DataType] = {
@@ -176,8 +177,6 @@ VARIANT_FIELD = {b"ometria_source.variant": b"true"}
 # The integers that a double can tell apart from their neighbours.
 _EXACT_DOUBLE = 2**53
 
-log = logging.getLogger("ometria_source")
-
 
 def cast_declared(table: pa.Table, path: str, first_row: int, columns: Mapping[str, str]) -> pa.Table:
     """Give columns the types that the user declared.
@@ -238,28 +237,25 @@ class ColumnTypes:
     """One type a column, over all files of a load and over runs. Safe to share between threads.
 
     Args:
-        known: dlt data type by normalised column name: what the destination's table has.
-        normalize: dlt's naming convention for one identifier.
+        known: dlt data type by column: what the destination's table has.
+        names: The columns of the fields.
     """
 
-    def __init__(self, known: Mapping[str, str], normalize: Callable[[str], str]) -> None:
+    def __init__(self, known: Mapping[str, str], names: ColumnNames) -> None:
         self._types = {name: data_type for name, data_type in known.items() if data_type in ARROW_TYPES}
-        self._normalize = normalize
-        self._suffixed: dict[str, str] = {}
+        self._names = names
         self._lock = threading.Lock()
 
     def conform(self, table: pa.Table) -> pa.Table:
         """Bring a table to the types that its columns have so far; a column seen for the first time sets its type.
 
         Returns:
-            The same rows under normalised column names, without columns of the null type. A value that its column's
-            type cannot hold unchanged is in `<column>__v_<data type>` instead, which is marked as a variant. Of two
-            columns with one normalised name, the one that is not spelled so gets `_2` behind it.
+            The same rows under the table's names of columns, without columns of the null type. A value that its
+            column's type cannot hold unchanged is in `<column>__v_<data type>` instead, which is marked as a variant.
         """
         fields: list[pa.Field] = []
         arrays: list[pa.Array] = []
-        names = self._output_names(table.column_names)
-        taken = set(names.values())
+        names = self._names.columns(table.column_names)
         for source, column in zip(table.schema, table.columns, strict=True):
             data_type = data_type_of(source)
             if data_type is None:
@@ -272,52 +268,9 @@ class ColumnTypes:
             fields.append(_field(name, kept))
             arrays.append(array)
             for rest_type, values in rest:
-                variant = self._variant(f"{name}__v_{rest_type}", rest_type, taken)
-                taken.add(variant)
-                fields.append(_field(variant, rest_type, VARIANT_FIELD))
+                fields.append(_field(self._names.variant(name, rest_type), rest_type, VARIANT_FIELD))
                 arrays.append(values)
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-
-    def _output_names(self, names: list[str]) -> dict[str, str]:
-        """Give each column a normalised name of its own, and the same one in every later file."""
-        normal = {name: self._normalize(name) for name in names}
-        normal_names = set(normal.values())
-        with self._lock:
-            result = {name: self._suffixed[name] for name in names if name in self._suffixed}
-            given = set(result.values())
-            # A column that already has its normalised name keeps it, wherever it stands.
-            for name in sorted((name for name in names if name not in result), key=lambda name: name != normal[name]):
-                wanted = normal[name]
-                if wanted not in given:
-                    result[name] = wanted
-                    given.add(wanted)
-                    continue
-                result[name] = self._suffixed[name] = _free_name(wanted, given, normal_names)
-                given.add(result[name])
-                log.warning(
-                    "Two columns of the export are both `%s` in the destination; one of them is loaded as `%s`.",
-                    wanted,
-                    result[name],
-                )
-        return result
-
-    def _variant(self, wanted: str, data_type: str, taken: set[str]) -> str:
-        with self._lock:
-            name = wanted
-            number = 1
-            while name in taken or self._types.get(name, data_type) != data_type:
-                number += 1
-                name = f"{wanted}_{number}"
-            self._types[name] = data_type
-        return name
-
-
-def _free_name(wanted: str, *taken: set[str]) -> str:
-    name, number = wanted, 1
-    while any(name in names for names in taken):
-        number += 1
-        name = f"{wanted}_{number}"
-    return name
 
 
 def _split(array: pa.Array, found: str, kept: str) -> tuple[pa.Array, list[tuple[str, pa.Array]]]:

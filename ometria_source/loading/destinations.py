@@ -12,23 +12,27 @@ and a known key fails, again and again. A snapshot without rows is all that it l
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from typing import Any, cast
 
 import dlt
 import pyarrow.parquet as pq
 from dlt.common.destination import AnyDestination, Destination, DestinationCapabilitiesContext, TLoaderFileFormat
-from dlt.common.destination.client import SupportsOpenTables
+from dlt.common.destination.client import SupportsOpenTables, WithStateSync
 from dlt.common.destination.exceptions import DestinationUndefinedEntity, UnknownDestinationModule
-from dlt.common.pipeline import LoadInfo
-from dlt.destinations import postgres
+from dlt.common.pipeline import LoadInfo, TPipelineState
+from dlt.common.versioned_state import decompress_state
+from dlt.destinations import duckdb, postgres
 from dlt.destinations.exceptions import DatabaseException
-from dlt.destinations.sql_client import SqlClientBase
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.pipeline.state_sync import load_pipeline_state_from_destination, migrate_state_to_current
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
 from ometria_source.exceptions import InvalidSettingError
+from ometria_source.loading.dataset_lock import dataset_lock
+from ometria_source.loading.packages import pending_packages
+from ometria_source.loading.stored import take_over_columns
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +53,6 @@ FILE_FORMATS: dict[str, TLoaderFileFormat] = {
 # Whether dlt makes unique indexes, of which PostgreSQL alone has some by default: on the id that dlt gives each row.
 # After a kill, dlt loads a job again whose rows were committed; an index would refuse them, and every later run.
 INDEXES = "create_indexes"
-
-# Between two looks whether it is this load's turn.
-SECONDS_BETWEEN_LOOKS = 0.2
 
 
 def add_columns(pipeline: dlt.Pipeline, client: SupportsOpenTables, packages: Sequence[str]) -> None:
@@ -93,6 +94,7 @@ def change_tables(pipeline: dlt.Pipeline) -> None:
 
     Raises:
         DatabaseException: The destination refuses a change.
+        TakenColumnError: As `take_over_columns`.
     """
     packages = pipeline.list_normalized_load_packages()
     if not packages:
@@ -108,9 +110,12 @@ def change_tables(pipeline: dlt.Pipeline) -> None:
 def _change_tables(pipeline: dlt.Pipeline, packages: Sequence[str]) -> None:
     states = [pipeline.get_load_package_state(package) for package in packages]
     # dlt drops these with their packages, and a column of a new kind may not go into a table that has rows
-    dropped = {table["name"] for state in states for table in state.get("dropped_tables", ())}
+    dropped = {str(table["name"]) for state in states for table in state.get("dropped_tables", ())}
     with pipeline.destination_client() as client:
         client.initialize_storage()
+        if isinstance(client, WithStateSync):
+            for package in pending_packages(pipeline)[: len(packages)]:
+                take_over_columns(pipeline, client, package, dropped)
         client.update_stored_schema(only_tables=pipeline.default_schema.tables.keys() - dropped)
         if isinstance(client, SupportsOpenTables):
             add_columns(pipeline, client, packages)
@@ -125,11 +130,18 @@ class SharedPipeline(dlt.Pipeline):
 
     _is_aborting = False
 
+    def _restore_state_from_destination(self) -> TPipelineState | None:
+        """As dlt's, but the newest state is that of the highest version."""
+        with self.destination_client() as client:
+            if not isinstance(client, WithStateSync):
+                return None
+            return stored_state(client, self.pipeline_name, is_dataset_needed=True)
+
     def load(self, *arguments: Any, **options: Any) -> LoadInfo:
-        """As dlt's, in turn with others."""
-        if not self._is_aborting:
-            change_tables(self)
-        with _turn(self):
+        """As dlt's, while no other process loads into the dataset."""
+        with dataset_lock(self):
+            if not self._is_aborting:
+                change_tables(self)
             return super().load(*arguments, **options)
 
     def abort_packages(self, *arguments: Any, **options: Any) -> Any:
@@ -141,34 +153,96 @@ class SharedPipeline(dlt.Pipeline):
             self._is_aborting = False
 
 
-@contextmanager
-def _turn(pipeline: dlt.Pipeline) -> Iterator[None]:
-    """Let no two processes merge at the same time: each would delete what is there of a key, and both would insert it.
+def stored_state(client: Any, pipeline_name: str, *, is_dataset_needed: bool = False) -> TPipelineState | None:
+    """The state at the destination with the highest version.
 
-    Where a unique index forbids that, or a DELETE locks the table, dlt's merge needs no turn. PostgreSQL has neither.
+    dlt takes that of the newest load, by the clock of the machine that loaded: one that was ahead stays the newest.
+
+    Args:
+        client: Of the destination, open; it keeps state.
+        pipeline_name: Of the pipeline.
+        is_dataset_needed: Whether it is an error that there is no dataset.
+
+    Returns:
+        None: there is none.
+
+    Raises:
+        DestinationUndefinedEntity: There is no dataset, or none with tables of dlt's.
     """
-    if not isinstance(pipeline.destination, postgres):
+    try:
+        state = _newest_by_version(client, pipeline_name) if isinstance(client, SqlJobClientBase) else None
+        if state is None:
+            return load_pipeline_state_from_destination(pipeline_name, client)
+        return migrate_state_to_current(pipeline_name, decompress_state(state))
+    except DestinationUndefinedEntity:
+        if is_dataset_needed:
+            raise
+        return None
+
+
+def _newest_by_version(client: SqlJobClientBase, pipeline_name: str) -> str | None:
+    def name(column: str) -> str:
+        return client.sql_client.escape_column_name(client.schema.naming.normalize_path(column))
+
+    states = client.sql_client.make_qualified_table_name(client.schema.state_table_name)
+    loads = client.sql_client.make_qualified_table_name(client.schema.loads_table_name)
+    # dlt quotes the names
+    found = (
+        f"FROM {states} AS s JOIN {loads} AS l ON l.{name('load_id')} = s.{name('_dlt_load_id')} "
+        f"WHERE s.{name('pipeline_name')} = %s AND l.{name('status')} = 0"
+    )
+    query = (
+        f"SELECT s.{name('state')} {found} AND s.{name('version')} = (SELECT MAX(s.{name('version')}) {found}) "
+        f"ORDER BY l.{name('load_id')} DESC"
+    )
+    rows = client.sql_client.execute_sql(query, pipeline_name, pipeline_name)
+    return str(rows[0][0]) if rows else None
+
+
+def connect(pipeline: dlt.Pipeline) -> None:
+    """Find out that the destination answers, by a new connection.
+
+    Args:
+        pipeline: Into it.
+
+    Raises:
+        Exception: As its driver.
+    """
+    with pipeline.destination_client() as client:
+        if isinstance(client, SqlJobClientBase):
+            client.sql_client.execute_sql("SELECT 1")
+        else:
+            client.is_storage_initialized()
+
+
+@contextmanager
+def kept_open(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """Keep a file of DuckDB open meanwhile: dlt opens it for each of its questions, which takes 26 ms of the processor.
+
+    Where it cannot be opened, the next use of it raises the error.
+
+    Args:
+        pipeline: Into it. No other process can read the file meanwhile.
+    """
+    with ExitStack() as stack:
+        if isinstance(pipeline.destination, duckdb):
+            with suppress(Exception):
+                stack.enter_context(cast(AbstractContextManager[Any], pipeline.sql_client()))
         yield
-        return
-    name = str(pipeline.dataset_name)
-    # the lock ends with the connection, also when the process dies
-    with pipeline.sql_client() as client:
-        if not _take_turn(client, name):
-            log.warning("Another load into `%s` is at work; this one waits for its turn", name)
-            # asked again and again: a driver that waits for the lock itself hears no interrupt
-            while not _take_turn(client, name):
-                time.sleep(SECONDS_BETWEEN_LOOKS)
-        try:
-            yield
-        finally:
-            # behind a pooler the connection may outlive this; where it is broken, the lock is gone
-            with suppress(DatabaseException):
-                client.execute_sql("SELECT pg_advisory_unlock(hashtext(%s))", name)
 
 
-def _take_turn(client: SqlClientBase[Any], name: str) -> bool:
-    rows = client.execute_sql("SELECT pg_try_advisory_lock(hashtext(%s))", name)
-    return bool(rows and rows[0][0])
+def answers(pipeline: dlt.Pipeline) -> bool:
+    """Whether the destination answers, by a new connection.
+
+    Args:
+        pipeline: Into it.
+    """
+    try:
+        connect(pipeline)
+    except Exception as error:  # noqa: BLE001  whatever a driver raises
+        log.info("the destination does not answer: %s", type(error).__name__)
+        return False
+    return True
 
 
 def check_dataset(pipeline_name: str, destination: str, dataset: str) -> None:
@@ -184,7 +258,7 @@ def check_dataset(pipeline_name: str, destination: str, dataset: str) -> None:
     """
     if destination == "duckdb" and dataset == pipeline_name:
         # DuckDB names a database after its file: with both alike, every query would be ambiguous
-        raise InvalidSettingError("--dataset", f"cannot be `{dataset}`, which is the name of the DuckDB database.")
+        raise InvalidSettingError("dataset", f"cannot be `{dataset}`, which is the name of the DuckDB database.")
 
 
 def create_pipeline(pipeline_name: str, destination: str, dataset: str, **settings: Any) -> dlt.Pipeline:
@@ -222,5 +296,5 @@ def capabilities_of(destination: str) -> DestinationCapabilitiesContext:
         return cast(AnyDestination, Destination.from_reference(destination)).capabilities()
     except UnknownDestinationModule:
         raise InvalidSettingError(
-            "--destination", f"`{destination}` is not known to dlt; name one such as duckdb, snowflake or postgres."
+            "destination", f"`{destination}` is not known to dlt; name one such as duckdb, snowflake or postgres."
         ) from None

@@ -10,21 +10,26 @@ it arose, stays. Rather too much is hidden than too little: where quotes are man
 
 from __future__ import annotations
 
+import errno
 import logging
 import re
+import signal
 import traceback
 from asyncio import CancelledError
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import dlt
+from dlt.common import logger as dlt_logger
 from dlt.common.configuration.exceptions import (
     ConfigFieldMissingException,
     ConfigurationException,
     ConfigValueCannotBeCoercedException,
+    LookupTrace,
+    LookupTraces,
 )
 from dlt.common.exceptions import MissingDependencyException
 from dlt.common.schema.exceptions import DataValidationError
@@ -34,10 +39,16 @@ from dlt.pipeline.trace import PipelineStepTrace, PipelineTrace
 
 from ometria_source.exceptions import (
     AccessDeniedError,
+    InvalidSettingError,
+    MachineError,
+    MissingConfigurationError,
+    MissingPackageError,
     MissingSettingError,
     NotFoundError,
     OmetriaError,
     SchemaContractError,
+    UnexpectedError,
+    UnreadableConfigurationError,
 )
 
 # Where a traceback tells a place in the code, and the code there: no values.
@@ -138,18 +149,28 @@ def _redacted_job(job: LoadJobInfo) -> LoadJobInfo:
     return job._replace(failed_message=redacted(job.failed_message)) if job.failed_message else job
 
 
-_filter = _RedactingFilter()
-_tracker = _RedactingTracker()
+@contextmanager
+def redacted_process(*loggers: logging.Logger) -> Iterator[None]:
+    """Let the log and the traces of this process hold no values, until the block ends.
 
-
-def redact_errors() -> None:
-    """From now on, the log and the traces of this process hold no values. Calling it twice is harmless."""
-    # those who log the errors of others; dlt's logger bears its context's name
-    for name in (dlt.current.run_context().name, "ometria_source.loading.run"):
-        logging.getLogger(name).addFilter(_filter)
-    if _tracker not in dlt_trace.TRACKING_MODULES:
-        # the first, so that the others pass on what it has redacted
-        dlt_trace.TRACKING_MODULES.insert(0, _tracker)
+    Args:
+        *loggers: Those to which this package logs errors of others; dlt's own is added.
+    """
+    # dlt sets up its logger with its context
+    dlt.current.run_context()
+    bound = [*loggers, *([dlt_logger.LOGGER] if dlt_logger.LOGGER else [])]
+    # of their own: runs in other threads take away theirs
+    values, tracker = _RedactingFilter(), _RedactingTracker()
+    for logger in bound:
+        logger.addFilter(values)
+    # the first, so that the others pass on what it has redacted
+    dlt_trace.TRACKING_MODULES.insert(0, tracker)
+    try:
+        yield
+    finally:
+        dlt_trace.TRACKING_MODULES.remove(tracker)
+        for logger in bound:
+            logger.removeFilter(values)
 
 
 @contextmanager
@@ -177,39 +198,115 @@ def _redact_packages(pipeline: dlt.Pipeline) -> None:
             new.replace(path)
 
 
-def user_message(error: BaseException) -> str:
-    """What a user should read about an error.
+# Settings of which no value is shown.
+SECRETS = frozenset({"api_key", "pii_salt", "credentials"})
+
+# What a machine can lack, by the number of the system's error, and what to do.
+LACKS = {
+    errno.ENOSPC: "The disk is full. Make room on the disk of the working folder and of the database, and run again.",
+    errno.EDQUOT: "The disk quota of this user is used up. Make room, and run again.",
+    errno.EROFS: "A folder that must be written to is read-only. Run where this user can write, or set `DLT_DATA_DIR`.",
+    errno.EACCES: "This user may not write to a file or folder that the load needs. Let it, or name another.",
+    errno.EMFILE: "This process has too many open files. Raise the limit (`ulimit -n`), and run again.",
+    errno.ENFILE: "This machine has too many open files. Close other programs, and run again.",
+}
+
+# The same in DuckDB's errors, which have no numbers.
+DUCKDB_LACKS = {
+    "Could not set lock on file": "The database does not answer: its file is open in another process. Close it there, "
+    "and run again.",
+    "No space left": LACKS[errno.ENOSPC],
+    "Permission denied": LACKS[errno.EACCES],
+    "Read-only file system": LACKS[errno.EROFS],
+    "Too many open files": LACKS[errno.EMFILE],
+    "No such file or directory": "The database does not answer: its folder is not there. Make it, or name another.",
+}
+
+
+def machine_error(error: BaseException) -> MachineError | None:
+    """What this machine lacks, where that led to an error; None: it was something else.
+
+    Args:
+        error: As it was caught.
+    """
+    for link in _chain(error):
+        if isinstance(link, OSError) and link.errno in LACKS:
+            return MachineError(LACKS[link.errno])
+        if type(link).__module__.partition(".")[0] in ("duckdb", "_duckdb"):
+            text = str(link)
+            if found := next((sentence for sign, sentence in DUCKDB_LACKS.items() if sign in text), None):
+                return MachineError(found)
+    return None
+
+
+def user_error(error: BaseException) -> OmetriaError:
+    """What a user should read about an error, as an error of this package.
 
     Args:
         error: As it was caught.
 
     Returns:
-        One paragraph without data of the account.
+        This package's own error at the bottom of it, else one that says as much; it holds no data of the account.
     """
     chain = list(_chain(error))
     for link in chain:
         if isinstance(link, OmetriaError):
-            return str(link)
-    if refusal := contract_refusal(error):
-        return str(refusal)
+            return link
+    if refusal := contract_refusal(error) or machine_error(error):
+        return refusal
     for link in chain:
         if isinstance(link, ConfigFieldMissingException):
-            fields = ", ".join(f"`{name}`" for name in link.fields)
-            return f"{link.spec_name} lacks {fields}. Set it in .dlt/secrets.toml or in the environment."
+            return MissingConfigurationError([_setting_of(link, name) for name in link.fields])
         if isinstance(link, ConfigValueCannotBeCoercedException):
             hint = " A date is written as 2024-01-31." if link.field_name.endswith("_date") else ""
-            return (
-                f"`{link.field_name}` has a value of the wrong type.{hint} Correct it in .dlt/config.toml or the "
-                "environment."
+            value = "" if link.field_name in SECRETS else f", `{link.field_value}`"
+            return InvalidSettingError(
+                link.field_name,
+                f"has a value of the wrong type{value}.{hint} Correct it in .dlt/config.toml or the environment.",
             )
         if isinstance(link, MissingDependencyException):
-            return f"A package is missing: run `pip install {' '.join(link.dependencies)}`."
+            return MissingPackageError(link.dependencies)
         if isinstance(link, ConfigurationException):
-            return (
-                f"A setting cannot be read ({type(link).__name__}). Check .dlt/config.toml, .dlt/secrets.toml and the "
-                "environment."
-            )
-    return f"Unexpected error ({type(chain[-1]).__name__}). Run again with --verbose to see where."
+            return UnreadableConfigurationError(type(link).__name__)
+    return UnexpectedError(type(chain[-1]).__name__)
+
+
+def _setting_of(error: ConfigFieldMissingException, field: str) -> str:
+    """The setting that a field lacks: where dlt looked for it last is the shortest name that is its own."""
+    # as environment variables have them, such as DESTINATION__POSTGRES__CREDENTIALS__PASSWORD
+    own = [name for name in _looked_up(error.traces.get(field, ())) if name.startswith(("DESTINATION__", "SOURCES__"))]
+    return max(own, key=len).lower().replace("__", ".") if own else field
+
+
+def _looked_up(traces: Iterable[LookupTrace | LookupTraces]) -> Iterator[str]:
+    """The names under which dlt looked for a field, or for the first that lacks in it."""
+    for trace in traces:
+        if isinstance(trace, LookupTraces):
+            for inner in trace.traces.values():
+                yield from _looked_up(inner)
+        else:
+            yield trace.key
+
+
+def user_message(error: BaseException) -> str:
+    """What a user should read about an error: one paragraph without data of the account.
+
+    Args:
+        error: As it was caught.
+    """
+    return str(user_error(error))
+
+
+def without_context(error: OmetriaError) -> OmetriaError:
+    """An error that can be kept: without the frames that it came through, which hold rows, and without its causes."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def cause_of(error: BaseException) -> str:
+    """The type of the first cause of an error."""
+    *_, cause = _chain(error)
+    return type(cause).__name__
 
 
 def not_offered(error: BaseException) -> OmetriaError | None:
@@ -233,6 +330,16 @@ def was_interrupted(error: BaseException) -> bool:
     return any(not isinstance(link, Exception | GeneratorExit | CancelledError) for link in _chain(error))
 
 
+def interrupting_signal(error: BaseException) -> int:
+    """The number of the signal that ended what failed; SIGINT where it is not known.
+
+    Args:
+        error: For which `was_interrupted` holds.
+    """
+    numbers = [getattr(link, "signal_code", None) for link in _chain(error)]
+    return next((number for number in numbers if isinstance(number, int)), signal.SIGINT)
+
+
 def contract_refusal(error: BaseException) -> SchemaContractError | None:
     """The refusal by `schema_contract` that led to an error, ours or dlt's; None: it was something else."""
     for link in _chain(error):
@@ -243,28 +350,9 @@ def contract_refusal(error: BaseException) -> SchemaContractError | None:
     return None
 
 
-def pending_message(error: BaseException, pipeline_name: str) -> str:
-    """What a user should read about a package that could not be normalised or loaded.
-
-    Args:
-        error: As it was caught.
-        pipeline_name: The pipeline whose package it is.
-    """
-    table = next((name for link in _chain(error) if (name := _table(link))), None)
-    *_, cause = _chain(error)
-    what = f"The package with `{table}`" if table else "A package"
-    return (
-        f"{what} could not be loaded ({type(cause).__name__}) and is still pending: the next run tries it "
-        f"again first. {recovery_advice(pipeline_name)} Run with --verbose to see the cause."
-    )
-
-
-def recovery_advice(pipeline_name: str) -> str:
-    """How to discard a package that is pending."""
-    return (
-        "To discard it and the incremental state that came with it, run "
-        f"`dlt -y pipeline {pipeline_name} abort-packages`; the run after that reads the same again."
-    )
+def failed_table(error: BaseException) -> str | None:
+    """The table whose job failed in a load; None: it was not a job that failed."""
+    return next((name for link in _chain(error) if (name := _table(link))), None)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

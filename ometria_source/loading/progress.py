@@ -15,6 +15,7 @@ from typing import Any, Protocol, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from ometria_source.exceptions import InvalidSettingError
 from ometria_source.sync.metrics import FILES_TO_READ, LISTS_READ, LISTS_TO_READ, REQUESTS, ROWS_EXPECTED, ROWS_READ
 
 Metrics = Mapping[str, Any]
@@ -91,13 +92,29 @@ class Lines:
             yield
 
 
-def display(verbose: bool) -> Display:
-    """How to show this process's progress.
+class Nothing:
+    """Shows nothing."""
+
+    @contextmanager
+    def step(self, name: str, metrics: Metrics = NOTHING) -> Iterator[None]:  # noqa: ARG002  as `Display`
+        """As `Display.step`."""
+        yield
+
+
+def display(progress: str | None) -> Display:
+    """How to show the progress of a load, on standard error.
 
     Args:
-        verbose: Whether log lines appear on the terminal, which bars would tear apart.
+        progress: "bar", "log", or None for nothing.
+
+    Raises:
+        InvalidSettingError: It is another word.
     """
-    return Bars(sys.stderr) if sys.stderr.isatty() and not verbose else Lines(sys.stderr)
+    if progress not in (None, "bar", "log"):
+        raise InvalidSettingError("progress", 'must be "bar" or "log", or not be given.')
+    if progress is None:
+        return Nothing()
+    return Bars(sys.stderr) if progress == "bar" else Lines(sys.stderr)
 
 
 @contextmanager

@@ -1,302 +1,449 @@
-"""A run: finish what is pending, check the settings against what is loaded, extract each table by itself, load them.
+"""`load`: one careful run. Finish what is pending, check the settings against what is loaded, load table by table.
 
-A table whose extraction fails keeps no other from loading, and leaves neither a package nor a change of state. Loading
-together costs a third less than a run for each table, and dlt's trace shows all of it.
+Each table's package is extracted, normalised and loaded before the next table is read, so that at most one package is
+pending: a package of dlt holds the state of the whole pipeline, and to abort it removes all newer ones.
 
-Each package is normalised before the next table is extracted: dlt puts the schema of that time into it, and migrates
-its tables only when the destination has not seen this version of the schema. Two packages with one version would leave
-the second one's tables without their new columns.
+A table that cannot be read, and a package that the destination refuses, keep no other table from loading. The refused
+package is aborted with its state, so that the next run reads the same again. Where the destination does not answer, the
+package stays pending, and no further table is read.
 """
 
-# no `from __future__ import annotations`: dlt reads the signature of `configured_privacy`
+from __future__ import annotations
+
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, Literal
 
 import dlt
-from dlt.common.configuration import with_config
-from dlt.common.schema.typing import TTableSchema, TTableSchemaColumns
-from dlt.extract import DltSource
+from dlt.common.configuration.container import Container
+from dlt.common.configuration.exceptions import ConfigurationException
+from dlt.common.exceptions import MissingDependencyException
+from dlt.common.pipeline import PipelineContext
+from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from ometria_source.exceptions import ConfigurationError
-from ometria_source.loading.destinations import file_format
-from ometria_source.loading.errors import (
-    contract_refusal,
-    is_refused,
-    not_offered,
-    pending_message,
-    recovery_advice,
-    user_message,
-    was_interrupted,
+from ometria_source.exceptions import (
+    ConfigurationError,
+    DestinationError,
+    MachineError,
+    OmetriaError,
+    PendingPackageError,
+    RefusedKeyError,
+    RefusedPackageError,
+    TakenColumnError,
+    UnexpectedError,
 )
-from ometria_source.loading.pipeline import (
-    drop_inconsistent_state,
+from ometria_source.loading import destinations
+from ometria_source.loading.destinations import answers, file_format, kept_open
+from ometria_source.loading.errors import (
+    cause_of,
+    contract_refusal,
+    failed_table,
+    interrupting_signal,
+    is_refused,
+    machine_error,
+    not_offered,
+    redacted_packages,
+    redacted_process,
+    user_error,
+    was_interrupted,
+    without_context,
+)
+from ometria_source.loading.loaded_settings import check_settings
+from ometria_source.loading.packages import (
+    columns_before,
+    dropped_by,
     pending_packages,
     record_extracted,
     repair_packages,
     store_schemas,
+    tables_of,
 )
-from ometria_source.loading.progress import Display
-from ometria_source.loading.report import RunReport, TableReport, count_rows, newest
-from ometria_source.privacy.consistency import check_rules, check_signature, known_columns
-from ometria_source.source import SECTION, Privacy
-from ometria_source.sync.history import check_history
-from ometria_source.sync.metrics import REQUESTS, ROWS_READ
-from ometria_source.tables import DOCUMENTED, NESTED, PARENTS
+from ometria_source.loading.pipeline import (
+    drop_inconsistent_state,
+    held,
+    open_pipeline,
+    pipeline_folder,
+    restore_from_destination,
+)
+from ometria_source.loading.plan import DEFAULT_DATASET, DEFAULT_DESTINATION, PIPELINE_NAME, Plan, make_plan
+from ometria_source.loading.progress import Display, display
+from ometria_source.loading.report import Contents, LateOptOuts, LoadReport, TableReport
+from ometria_source.loading.shared_machine import check_settings_folder, telemetry_off_by_default
+from ometria_source.loading.stored import inspect_tables, resource_states, settle
+from ometria_source.sync.metrics import BACKFILL, NOTES, REQUESTS, ROWS_READ
+from ometria_source.tables import NESTED, PARENTS
 
 log = logging.getLogger(__name__)
+
+# Of these a package stays pending, and no further table is read.
+UNAVAILABLE = (DestinationError, MachineError)
+
+# How often a table is read in a run when other loads give its new columns to other fields meanwhile. Of ten loads that
+# meet the same names at the same moment, the last one is read ten times. A guess.
+READS = 10
 
 APPENDED = "rows are added, not merged: those that are read again are doubled, and none is removed"
 
 
-def check_settings(
-    pipeline: dlt.Pipeline, source: DltSource, tables: list[str], full_refresh: bool, privacy: Privacy
-) -> None:
-    """Refuse settings that do not go with what is loaded, or at all with the tables that there are.
+class LoadInterruptedError(KeyboardInterrupt):
+    """The user, or an orchestrator, ended a load; what was loaded before stays.
 
-    Args:
-        pipeline: With the destination's state.
-        source: Whose resources bear the settings.
-        tables: Those to be read.
-        full_refresh: Whether they are replaced.
-        privacy: The source's settings.
-
-    Raises:
-        InvalidSettingError: As `check_history` and `privacy.consistency`.
+    Attributes:
+        report: What became of the load until then.
     """
-    _check_privacy(pipeline, privacy, tables, full_refresh)
-    is_known = pipeline.default_schema_name and not full_refresh
-    for name in tables:
-        check_history(source.resources[name], pipeline.default_schema if is_known else None)
+
+    def __init__(self, report: LoadReport) -> None:
+        self.report = report
+        super().__init__(str(report.error))
 
 
-def _check_privacy(pipeline: dlt.Pipeline, privacy: Privacy, tables: list[str], full_refresh: bool) -> None:
-    stored: Mapping[str, TTableSchema] = pipeline.default_schema.tables if pipeline.default_schema_name else {}
-    sources: dict[str, Any] = dict(pipeline.state.get("sources", {}))
-    resources: dict[str, Any] = sources.get(SECTION, {}).get("resources", {})
-    everywhere: set[str] = set()
-    for table in DOCUMENTED:
-        resource = PARENTS.get(table, table)
-        state = resources.get(resource, {})
-        state = state if resource == table else state.get(table, {})
-        known = known_columns(stored.get(table), state)
-        everywhere |= known
-        if resource in tables:
-            # the export's columns are known once they were read
-            if table != "email_events":
-                check_rules(privacy.of(table), known)
-            if not full_refresh:
-                check_signature(privacy.of(table), stored.get(table), state)
-    if "email_events" not in tables:
-        privacy.check_everywhere(everywhere)
-
-
-@with_config(sections=("sources", SECTION))
-def configured_privacy(
-    hash_columns: list[str] | None = None,
-    drop_columns: list[str] | None = None,
-    pii_salt: dlt.TSecretStrValue | None = None,
-    privacy: str | None = None,
-) -> Privacy:
-    """The settings, where the source looks for them."""
-    return Privacy(hash_columns, drop_columns, pii_salt, privacy)
-
-
-def run_tables(
-    pipeline: dlt.Pipeline,
-    source: DltSource,
-    tables: list[str],
-    full_refresh: bool,
-    privacy: Privacy,
-    progress: Display,
+def load(
+    tables: Sequence[str] | str | None = None,
     *,
-    offered_only: bool = False,
-) -> RunReport:
-    """Load tables.
+    destination: str = DEFAULT_DESTINATION,
+    dataset: str = DEFAULT_DATASET,
+    pipeline_name: str = PIPELINE_NAME,
+    pipelines_dir: str | None = None,
+    full_refresh: bool = False,
+    append: bool = False,
+    progress: Literal["log", "bar"] | None = None,
+    **settings: Any,
+) -> LoadReport:
+    """Load an account: one careful run.
+
+    It holds the pipeline's working folder, finishes what an earlier run has left pending, and then reads and loads one
+    table after another. A table that fails keeps no other from loading, and the next run reads it again.
 
     Args:
-        pipeline: Where to; its working folder is held by this process.
-        source: Where from.
-        tables: Names of its resources, in the order in which to read them.
-        full_refresh: Whether to replace these tables with what is read now.
-        privacy: The source's settings.
-        progress: Shows what the run is at.
-        offered_only: Whether a table is left out that the account does not offer, or whose setting is missing.
+        tables: Names of tables, or "all": each that the account offers and that is configured. None: those of the first
+            five that are configured.
+        destination: Name of a dlt destination.
+        dataset: Name of the dataset (schema) to load into.
+        pipeline_name: Name of the dlt pipeline, under which the state is kept.
+        pipelines_dir: The folder of dlt's working folders; None: as dlt is configured.
+        full_refresh: Read the tables anew and replace them; the old rows stay until the new ones are all read.
+        append: Add rows instead of merging them; rows that are read again are doubled.
+        progress: Show it on standard error, as lines or as bars; None: nothing is shown.
+        **settings: Those of `ometria_source`; what is not given comes from dlt's configuration.
 
     Returns:
-        What became of each table. An error of one is in the report, not raised, and so is that the run was interrupted.
+        What became of each table; the failure of a table is in it, not raised.
 
     Raises:
-        ConfigurationError: A setting does not go with what the destination holds. Nothing was read.
+        OmetriaError: Something was wrong before anything was read: a setting, a table, what is configured, or another
+            run on the same working folder.
+        LoadInterruptedError: The load was interrupted.
     """
-    began = time.monotonic()
-    report = RunReport(destination=pipeline.destination.destination_name, dataset=pipeline.dataset_name)
+    check_settings_folder()
     try:
-        _run(pipeline, source, tables, full_refresh, privacy, progress, report, offered_only)
-    except KeyboardInterrupt:
-        report.is_interrupted, report.error = True, "The run was interrupted."
-    if report.error and tables and not report.tables:
-        report.error += " No table was read."
-    report.tables += [TableReport(name) for name in tables[len(report.tables) :]]
-    report.seconds, report.ended = time.monotonic() - began, datetime.now(timezone.utc)
+        plan = make_plan(tables, destination, full_refresh=full_refresh, append=append, settings=settings)
+        folder = pipeline_folder(pipeline_name, pipelines_dir)
+        report = LoadReport({name: TableReport(name) for name in plan.tables}, notes=list(plan.notes))
+        report.pipeline, report.destination, report.dataset = pipeline_name, destination, dataset
+        began = time.monotonic()
+        with (
+            held(folder),
+            redacted_process(log, destinations.log),
+            telemetry_off_by_default(),
+            _other_pipeline_stays_active(),
+        ):
+            try:
+                _Run(plan, report, display(progress)).run(folder, destination, dataset)
+            except KeyboardInterrupt as interrupt:
+                report.interrupted_by = interrupting_signal(interrupt)
+        report.seconds, report.ended = time.monotonic() - began, datetime.now(timezone.utc)
+    except (ConfigurationException, MissingDependencyException) as error:
+        raise user_error(error) from None
+    if report.is_interrupted:
+        raise LoadInterruptedError(report)
     return report
 
 
-def _run(
-    pipeline: dlt.Pipeline,
-    source: DltSource,
-    tables: list[str],
-    full_refresh: bool,
-    privacy: Privacy,
-    progress: Display,
-    report: RunReport,
-    offered_only: bool,
-) -> None:
-    """Load tables, and note in the report what becomes of them."""
+@contextmanager
+def _other_pipeline_stays_active() -> Iterator[None]:
+    """Leave the pipeline active, or none, that was before."""
+    context = Container()[PipelineContext]
+    before: Any = context.pipeline() if context.is_active() else None
     try:
-        repair_packages(pipeline)
+        yield
+    finally:
+        if context.is_active():
+            context.deactivate()
+        if before is not None:
+            # its folder may be gone
+            with suppress(OSError):
+                before.activate()
+
+
+class _Run:
+    """One run of a plan, which keeps its report.
+
+    Args:
+        plan: What to do.
+        report: With the tables of the plan.
+        progress: Shows what the run is at.
+    """
+
+    def __init__(self, plan: Plan, report: LoadReport, progress: Display) -> None:
+        self._plan = plan
+        self._report = report
+        self._progress = progress
+        self._pipeline: dlt.Pipeline
+        # the tables that are read anew and replaced
+        self._anew: set[str] = set()
+        self._changed: Mapping[str, OmetriaError] = {}
+        # the tables of which an earlier run had left rows
+        self._finished: set[str] = set()
+        # the start of the first load of `unsubscribes`
+        self._began: datetime | None = None
+
+    def run(self, folder: Any, destination: str, dataset: str) -> None:
+        """Load the tables.
+
+        Raises:
+            ConfigurationError: A setting does not go with what the destination holds. Nothing was read.
+            KeyboardInterrupt: The run was interrupted.
+        """
+        is_open = False
+        try:
+            self._pipeline = open_pipeline(folder, destination, dataset)
+            is_open = True
+            self._report.destination = self._pipeline.destination.destination_name
+            with redacted_packages(self._pipeline):
+                repair_packages(self._pipeline)
+                drop_inconsistent_state(self._pipeline)
+                store_schemas(self._pipeline)
+                # the local schema has the columns that a pending package brings
+                pending = pending_packages(self._pipeline)
+                loaded = columns_before(pending[0]) if pending else None
+                dropped = self._finish_pending()
+                with kept_open(self._pipeline):
+                    self._compare(dropped)
+                known = _columns(self._pipeline) if loaded is None else loaded
+                for table in self._report.tables.values():
+                    self._load_table(table)
+                    if self._report.cause is not None:
+                        break
+                else:
+                    self._report.cause = _refusal_of_key(list(self._report.tables.values()))
+                with kept_open(self._pipeline):
+                    if not isinstance(self._report.cause, UNAVAILABLE):
+                        settle(self._pipeline)
+                        self._describe_tables(known)
+        except (ConfigurationError, ConfigurationException, MissingDependencyException):
+            # nothing was read
+            raise
+        except Exception as error:
+            # whatever it is: the report must have each table that was not loaded
+            _pass_on_interrupt(error)
+            log.info("the run failed", exc_info=error)
+            own = user_error(error)
+            if isinstance(own, UnexpectedError) and not (is_open and answers(self._pipeline)):
+                own = DestinationError(destination, cause_of(error))
+            self._report.cause = without_context(own)
+
+    def _compare(self, dropped: Collection[str]) -> None:
+        """Bring local state and destination together, and check the settings against both."""
+        pipeline = self._pipeline
+        # a newer package may be gone, of which nothing but the state is left
         drop_inconsistent_state(pipeline)
-        store_schemas(pipeline)
-        _finish_pending(pipeline, progress)
         pipeline.sync_destination()
-        check_settings(pipeline, source, tables, full_refresh, privacy)
-        known = _columns(pipeline)
-        for name in tables:
-            report.tables.append(TableReport(name))
-            selected = source.with_resources(name)
-            with progress.step(name, selected.resources[name].custom_metrics):
-                _extract(pipeline, selected, report.tables[-1], full_refresh, offered_only)
-        report.error = _key_is_refused(report.tables)
-        with progress.step("load"):
-            _load(pipeline)
-        report.is_loaded = True
-        columns = _columns(pipeline)
-        for table in report.tables:
-            table.rows, table.newest = count_rows(pipeline, table.name), newest(pipeline, table.name)
-            table.nested = {
-                name: count_rows(pipeline, name) for name in NESTED.get(table.name, ()) if not table.left_out
-            }
-            for name in (table.name, *table.nested):
-                _note_changes(table, name, known.get(name, {}), columns.get(name, {}))
-    except ConfigurationError:
-        # nothing was read
-        raise
-    except Exception as error:
-        # whatever it is: the report must name each table that was not loaded
-        _pass_on_interrupt(error)
-        step = error.step if isinstance(error, PipelineStepFailed) else "beginning"
-        log.info("%s failed", step, exc_info=error)
-        if contract_refusal(error):
-            report.error = user_message(error) + _abort(pipeline)
-        elif step in ("normalize", "load"):
-            report.error = pending_message(error, pipeline.pipeline_name)
+        settle(pipeline, dropped)
+        tables = self._plan.tables
+        if self._plan.full_refresh:
+            self._anew = set(tables)
         else:
-            report.error = user_message(error)
+            self._anew, self._changed = inspect_tables(pipeline, tables)
+        if self._plan.is_backfill:
+            # other workers may be loading the same table
+            self._anew = set()
+        check_settings(pipeline, self._plan, self._anew)
+        # a full refresh forgets it
+        began = resource_states(pipeline).get("unsubscribes", {}).get("start_date")
+        self._began = datetime.fromisoformat(began) if began else None
 
+    def _finish_pending(self) -> set[str]:
+        """Load what an earlier run left; discard it where it is refused, or where its table is read anew now.
 
-def _finish_pending(pipeline: dlt.Pipeline, progress: Display) -> None:
-    if pending_packages(pipeline):
-        log.warning("A package of an earlier run is finished first")
+        Returns:
+            The tables that these packages were to drop.
+        """
+        dropped: set[str] = set()
+        while packages := pending_packages(self._pipeline):
+            tables = tables_of(packages[0])
+            self._finished |= tables
+            # the package may be one whose abort was interrupted, which is finished as if it were loaded
+            dropped |= dropped_by(packages[0])
+            if self._plan.full_refresh and {PARENTS.get(name, name) for name in tables} & set(self._plan.tables):
+                log.warning("A package of an earlier run is discarded: its table is read anew")
+                self._abort()
+                continue
+            log.warning("A package of an earlier run is finished first")
+            try:
+                with self._progress.step("load of an earlier run"):
+                    self._normalize_and_load()
+            except PipelineStepFailed as error:
+                _pass_on_interrupt(error)
+                own = self._failure(error, ", ".join(sorted(tables)) or "an earlier run")
+                if isinstance(own, UNAVAILABLE):
+                    raise own from None
+                self._report.notes.append(f"A package of an earlier run was discarded. {own}")
+                self._abort()
+            except TakenColumnError as error:
+                self._report.notes.append(f"A package of an earlier run was discarded. {error}")
+                restore_from_destination(self._pipeline)
+        return dropped
+
+    def _load_table(self, table: TableReport) -> None:
+        """Read one table and load it, and keep in the report what became of it."""
+        if table.name in self._changed:
+            table.cause = self._changed[table.name]
+            return
+        began = time.monotonic()
         try:
-            with progress.step("load of an earlier run"):
-                _load(pipeline)
-        except PipelineStepFailed as error:
-            if not contract_refusal(error) or _abort(pipeline):
-                raise
-            log.warning("It was refused by the `schema_contract` that it was read under; the same is read again")
-        # a newer one may be gone, of which nothing but the state is left
-        drop_inconsistent_state(pipeline)
+            for _ in range(READS):
+                self._read_and_load(table)
+                if not isinstance(table.cause, TakenColumnError):
+                    break
+        finally:
+            table.seconds = time.monotonic() - began
 
-
-def _abort(pipeline: dlt.Pipeline) -> str:
-    """Discard all packages that are pending, with their state: what was refused must block no later run.
-
-    Returns:
-        What the user has to do where that fails; else nothing.
-    """
-    try:
-        pipeline.abort_packages()
-    except Exception as error:
-        log.info("the packages cannot be aborted", exc_info=error)
-        return f" {recovery_advice(pipeline.pipeline_name)}"
-    return ""
-
-
-def _load(pipeline: dlt.Pipeline) -> None:
-    pipeline.normalize()
-    pipeline.load()
-
-
-def _key_is_refused(tables: list[TableReport]) -> str | None:
-    """What to say where nothing but a refusal came back: then it is the key that is at fault, not what is offered."""
-    asked = [table for table in tables if table.metrics.get(REQUESTS)]
-    if asked and all(table.refused for table in asked):
-        return f"Every endpoint refuses the API key. {asked[0].left_out or asked[0].error}"
-    return None
-
-
-def _extract(
-    pipeline: dlt.Pipeline, selected: DltSource, table: TableReport, full_refresh: bool, offered_only: bool
-) -> None:
-    """Extract one table into a package of its own.
-
-    Raises:
-        PipelineStepFailed: `schema_contract` refuses a change, and so the whole run.
-    """
-    began = time.monotonic()
-    with _notices(table):
+    def _read_and_load(self, table: TableReport) -> None:
+        # a copy, without what an earlier reading has found
+        selected = self._plan.source.with_resources(table.name)
+        resource = selected.resources[table.name]
+        resource.custom_metrics[NOTES] = []
+        table.cause, table.notes = None, []
         try:
-            pipeline.extract(
+            with self._progress.step(table.name, resource.custom_metrics):
+                if self._extract(selected, table):
+                    late = self._late_opt_outs(table.name, resource.custom_metrics)
+                    self._load_package(table)
+                    if late and table.is_loaded:
+                        late.note(table)
+        finally:
+            if resource.write_disposition == "append":
+                table.notes.append(APPENDED)
+            table.metrics = dict(resource.custom_metrics)
+            table.notes = [*table.metrics.pop(NOTES, ()), *table.notes]
+
+    def _late_opt_outs(self, table: str, metrics: Mapping[str, Any]) -> LateOptOuts | None:
+        """Counts them where the run reads what earlier runs may have read."""
+        if table != "unsubscribes" or not (table in self._anew or metrics.get(BACKFILL)):
+            return None
+        return LateOptOuts(self._pipeline, self._began)
+
+    def _extract(self, selected: Any, table: TableReport) -> bool:
+        """Extract one table into a package; whether that went well."""
+        try:
+            self._pipeline.extract(
                 selected,
-                loader_file_format=file_format(pipeline),
-                refresh="drop_resources" if full_refresh else None,
+                loader_file_format=file_format(self._pipeline),
+                refresh="drop_resources" if table.name in self._anew else None,
             )
-            record_extracted(pipeline)
+            record_extracted(self._pipeline)
         except PipelineStepFailed as error:
             _pass_on_interrupt(error)
-            if contract_refusal(error):
-                raise
             log.info("%s failed", table.name, exc_info=error)
             # what has given rows is offered, whatever came then
             has_rows = selected.resources[table.name].custom_metrics.get(ROWS_READ)
-            missing = not_offered(error) if offered_only and not has_rows else None
-            table.refused = offered_only and is_refused(error)
+            missing = not_offered(error) if self._plan.offered_only and not has_rows else None
+            table.refused = is_refused(error)
             if missing:
-                table.left_out = str(missing)
+                table.left_out = without_context(missing)
             else:
-                table.error = user_message(error)
-        finally:
-            resource = selected.resources[table.name]
-            if resource.write_disposition == "append":
-                table.notes.append(APPENDED)
-            table.seconds = time.monotonic() - began
-            table.metrics = dict(resource.custom_metrics)
+                table.cause = without_context(user_error(error))
+            return False
+        return True
+
+    def _load_package(self, table: TableReport) -> None:
+        try:
+            self._normalize_and_load()
+        except PipelineStepFailed as error:
+            _pass_on_interrupt(error)
+            log.info("%s failed", table.name, exc_info=error)
+            own = self._failure(error, table.name)
+            if isinstance(own, UNAVAILABLE):
+                self._report.cause = own
+                return
+            table.cause = own
+            self._abort()
+        except TakenColumnError as error:
+            table.cause = error
+            restore_from_destination(self._pipeline)
+            # the table may have got rows of another load meanwhile
+            if not self._plan.full_refresh:
+                self._anew.discard(table.name)
+        else:
+            table.is_loaded = True
+
+    def _failure(self, error: PipelineStepFailed, table: str) -> OmetriaError:
+        """Why a package was not loaded: the contract, the destination, or that it does not answer."""
+        if refusal := contract_refusal(error):
+            return without_context(refusal)
+        if error.step == "normalize":
+            return without_context(user_error(error))
+        if lack := machine_error(error):
+            return lack
+        if answers(self._pipeline):
+            return RefusedPackageError(table, cause_of(error), failed_table(error))
+        return DestinationError(self._pipeline.destination.destination_name, cause_of(error), table)
+
+    def _normalize_and_load(self) -> None:
+        self._pipeline.normalize()
+        try:
+            with kept_open(self._pipeline):
+                self._report.load_ids += self._pipeline.load().loads_ids
+        except (PipelineStepFailed, TakenColumnError):
+            raise
+        except Exception as error:
+            # the tables are changed before dlt's own load
+            raise PipelineStepFailed(self._pipeline, "load", "", error) from error
+
+    def _abort(self) -> None:
+        """Discard the packages that are pending, with their state: what was refused must block no later run."""
+        dropped = {name for package in pending_packages(self._pipeline) for name in dropped_by(package)}
+        try:
+            self._pipeline.abort_packages()
+        except Exception as error:
+            _pass_on_interrupt(error)
+            log.info("the packages cannot be aborted", exc_info=error)
+            raise PendingPackageError(self._pipeline.pipeline_name, cause_of(error)) from None
+        settle(self._pipeline, dropped)
+
+    def _describe_tables(self, known: Mapping[str, TTableSchemaColumns]) -> None:
+        columns, contents = _columns(self._pipeline), Contents(self._pipeline)
+        for table in self._report.tables.values():
+            table.rows, table.newest = contents.count_rows(table.name), contents.newest(table.name)
+            table.nested = {
+                name: contents.count_rows(name) for name in NESTED.get(table.name, ()) if not table.left_out
+            }
+            for name in (table.name, *table.nested):
+                _note_changes(table, name, known.get(name, {}), columns.get(name, {}))
+        described = {name for table in self._report.tables.values() for name in (table.name, *table.nested)}
+        for name in sorted(self._finished - described):
+            finished = TableReport(name)
+            _note_changes(finished, name, known.get(name, {}), columns.get(name, {}))
+            self._report.notes += [f"`{name}`, of an earlier run: {note}" for note in finished.all_notes()]
+
+
+def _refusal_of_key(tables: Sequence[TableReport]) -> OmetriaError | None:
+    """The error where nothing but a refusal came back: then it is the key that is at fault, not what is offered."""
+    asked = [table for table in tables if table.metrics.get(REQUESTS)]
+    # of a single table, it may be that the account does not have it
+    if len(asked) > 1 and all(table.refused for table in asked):
+        return RefusedKeyError(str(asked[0].left_out or asked[0].error))
+    return None
 
 
 def _pass_on_interrupt(error: Exception) -> None:
     """Raise what dlt has wrapped: an interrupted run is over, and no table failed."""
     if was_interrupted(error):
         raise KeyboardInterrupt from error
-
-
-@contextmanager
-def _notices(table: TableReport) -> Iterator[None]:
-    """Collect the package's warnings as notes of a table."""
-
-    class Collector(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            table.notes.append(record.getMessage().removeprefix(f"{table.name}: "))
-
-    logger, handler = logging.getLogger("ometria_source"), Collector(logging.WARNING)
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
 
 
 def _columns(pipeline: dlt.Pipeline) -> dict[str, TTableSchemaColumns]:
@@ -308,7 +455,7 @@ def _columns(pipeline: dlt.Pipeline) -> dict[str, TTableSchemaColumns]:
 
 
 def _note_changes(table: TableReport, name: str, before: TTableSchemaColumns, after: TTableSchemaColumns) -> None:
-    """Note the columns that the run added to a table, or to one that comes with it."""
+    """Keep the columns that the run added to a table, or to one that comes with it."""
     within = "" if name == table.name else f"{name}."
     for column in sorted(after.keys() - before.keys()):
         if after[column].get("variant"):

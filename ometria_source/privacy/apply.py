@@ -5,34 +5,25 @@ Arrow columns are hashed per distinct value, without a Python object per row.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from functools import lru_cache
+from collections.abc import Iterator
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 from ometria_source.export.canonical import one_array
-from ometria_source.export.json_text import (
-    MAX_INTEGER_DIGITS,
+from ometria_source.export.json_text import is_json
+from ometria_source.json_values import (
     MAX_JSON_DEPTH,
-    is_json,
+    MAX_ROW_DEPTH,
     is_nested,
     json_text,
+    parse_any_json,
     parse_json,
     shallow,
 )
+from ometria_source.naming import ColumnNames, snake_case
 from ometria_source.privacy.rules import DROP, HASH, TablePrivacy, in_json
-
-_NAMING = NamingConvention()
-
-
-@lru_cache(maxsize=4096)
-def in_snake_case(key: str) -> str:
-    """A key in dlt's spelling; one that dlt has none for is as it was."""
-    return _NAMING.normalize_identifier(key) if key.strip() else key
 
 
 class RowPrivacy:
@@ -40,10 +31,12 @@ class RowPrivacy:
 
     Args:
         policy: What becomes of which column.
+        levels: How deep a value of JSON may be nested.
     """
 
-    def __init__(self, policy: TablePrivacy) -> None:
+    def __init__(self, policy: TablePrivacy, levels: int = MAX_ROW_DEPTH) -> None:
         self._policy = policy
+        self._levels = levels
         self._hasher = policy.hasher()
 
     def row(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -79,16 +72,16 @@ class RowPrivacy:
 
         Args:
             column: Its column.
-            value: Of any depth; it is not changed. One that is nested `MAX_JSON_DEPTH` levels or more is hashed as a
+            value: Of any depth; it is not changed. One that is nested as deep as it may be, or deeper, is hashed as a
                 whole where its keys matter, because JSON text in it may have keys as well; without a salt it is None.
         """
         paths = self._policy.paths_into(column)
-        if is_nested(value, MAX_JSON_DEPTH):
+        if is_nested(value, self._levels):
             if paths or self._policy.is_searched(column):
                 return self.whole(value)
-            value = shallow(value)
+            value = shallow(value, self._levels)
         for keys, action in paths:
-            value = in_json(value, keys, self._each if action == HASH else None, in_snake_case)
+            value = in_json(value, keys, self._each if action == HASH else None)
         if self._policy.is_searched(column):
             value = self._search(value)
         return self._hasher.without_emails(value) if self._hasher else value
@@ -111,7 +104,7 @@ class RowPrivacy:
         if preset is None or not isinstance(value, dict):
             return value
         return {
-            key: self._each(part) if preset.is_personal(in_snake_case(key)) else self._search(part)
+            key: self._each(part) if preset.is_personal(snake_case(key)) else self._search(part)
             for key, part in value.items()
         }
 
@@ -125,17 +118,17 @@ class ArrowPrivacy:
 
     Args:
         policy: What becomes of which column.
-        normalize: dlt's naming convention for one identifier.
+        names: The columns of the fields.
 
     Attributes:
-        seen: The columns that came, in dlt's spelling.
+        seen: The columns that came.
     """
 
-    def __init__(self, policy: TablePrivacy, normalize: Callable[[str], str]) -> None:
+    def __init__(self, policy: TablePrivacy, names: ColumnNames) -> None:
         self._policy = policy
-        self._normalize = normalize
+        self._names = names
         self._hasher = policy.hasher()
-        self._values = RowPrivacy(policy)
+        self._values = RowPrivacy(policy, MAX_JSON_DEPTH)
         self.seen: set[str] = set()
 
     def protect(self, table: pa.Table) -> pa.Table:
@@ -150,16 +143,16 @@ class ArrowPrivacy:
         """
         if not self._policy.is_active:
             return table
+        names = self._names.columns(table.column_names)
         fields, columns = [], []
         for source, column in zip(table.schema, table.columns, strict=True):
-            field, kept = self._protected(source, column)
+            field, kept = self._protected(names[source.name], source, column)
             fields.append(field)
             columns.append(kept)
         table = pa.Table.from_arrays(columns, schema=pa.schema(fields))
         return table if self._hasher else self.without_dropped(table)
 
-    def _protected(self, source: pa.Field, column: pa.ChunkedArray) -> tuple[pa.Field, pa.ChunkedArray]:
-        name = self._normalize(source.name)
+    def _protected(self, name: str, source: pa.Field, column: pa.ChunkedArray) -> tuple[pa.Field, pa.ChunkedArray]:
         self.seen.add(name)
         if self._policy.action(name) is None:
             return source, self._inside(name, source, column)
@@ -169,7 +162,8 @@ class ArrowPrivacy:
 
     def without_dropped(self, table: pa.Table) -> pa.Table:
         """The table without the columns that are to be dropped."""
-        dropped = [name for name in table.column_names if self._policy.action(self._normalize(name)) == DROP]
+        names = self._names.columns(table.column_names)
+        dropped = [name for name, column in names.items() if self._policy.action(column) == DROP]
         return table.drop_columns(dropped) if dropped else table
 
     def _inside(self, name: str, source: pa.Field, column: pa.ChunkedArray) -> pa.ChunkedArray:
@@ -213,18 +207,10 @@ def _parsed(text: str) -> Any:
     try:
         return parse_json(text)
     except ValueError:
-        value = json.loads(text, parse_int=_integer)
-        # as the API's client does: no database takes half a pair
-        whole = json.dumps(value, ensure_ascii=False).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        value = json.loads(whole)
+        value = parse_any_json(text)
     if is_nested(value, MAX_JSON_DEPTH + 1):
-        # Whether Python can parse it depends on the version, and on the depth of the call.
         raise RecursionError
     return value
-
-
-def _integer(digits: str) -> int | str:
-    return int(digits) if len(digits) <= MAX_INTEGER_DIGITS else digits
 
 
 def _hints(cells: pa.Array, is_looked_into: bool) -> Iterator[pa.Array]:

@@ -17,6 +17,9 @@ from ometria_source.privacy.rules import Rule, TablePrivacy
 # is dropped, nothing else would remain.
 STATE_KEY = "privacy"
 
+# What dlt writes into a resource's state before its first row.
+DLT_KEYS = ("incremental",)
+
 
 def begin(policy: TablePrivacy, *nested: TablePrivacy, is_read_first: bool = False) -> None:
     """Refuse to go on with a table that was loaded under other privacy settings; to be called before the first row.
@@ -37,7 +40,7 @@ def begin(policy: TablePrivacy, *nested: TablePrivacy, is_read_first: bool = Fal
 
 def _begin(policy: TablePrivacy, state: dict[str, Any], is_read_first: bool) -> None:
     stored = dlt.current.source_schema().tables.get(policy.table)
-    emptied = _emptied()
+    emptied = replaced_tables()
     known = known_columns(stored or emptied.get(policy.table), state)
     if not is_read_first:
         check_rules(policy, known)
@@ -106,17 +109,27 @@ def check_signature(policy: TablePrivacy, stored: TTableSchema | None, state: Ma
     """
     before = state.get(STATE_KEY, {}).get("sign")
     now = policy.signature() if policy.is_active else None
-    is_loaded = stored is not None and has_table_seen_data(stored)
-    if before != now and (is_loaded or before is not None):
+    if before != now and (is_loaded(stored, state) or before is not None):
         raise InvalidSettingError(
             "hash_columns, drop_columns, pii_salt or privacy",
             f"is not what it was when `{policy.table}` was loaded, and rows of both would be mixed. Nothing was read. "
-            f"Set it back, or load the table anew with `--full-refresh --tables {policy.loaded_with}`.",
+            f"Set it back, or load `{policy.loaded_with}` anew with a full refresh.",
+            table=policy.loaded_with,
         )
 
 
-def _emptied() -> dict[str, TTableSchema]:
-    """The tables that dlt drops or empties with this load, as with `--full-refresh`."""
+def is_loaded(stored: TTableSchema | None, state: Mapping[str, Any]) -> bool:
+    """Whether a table was loaded: its schema shows it, or the state that its last scan left.
+
+    Args:
+        stored: The table in the pipeline's schema; None: it has none.
+        state: Of its resource.
+    """
+    return (stored is not None and has_table_seen_data(stored)) or bool(state.keys() - {STATE_KEY, *DLT_KEYS})
+
+
+def replaced_tables() -> dict[str, TTableSchema]:
+    """The tables that dlt drops or empties with this load, as in a full refresh."""
     try:
         package: Mapping[str, Any] = dict(dlt.current.load_package_state()["state"])
     except CurrentLoadPackageStateNotAvailable:

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from ometria_source.export.canonical import canonical_text, one_array
-from ometria_source.export.json_text import json_text
+from ometria_source.json_values import json_text
 
 HASH_HEX_DIGITS = 64
 

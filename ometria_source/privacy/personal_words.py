@@ -6,7 +6,7 @@ columns are taken for personal.
 
 from __future__ import annotations
 
-from dlt.common.normalizers.naming.snake_case import NamingConvention
+from ometria_source.naming import snake_case
 
 # In these, an address is hashed trimmed and in lower case.
 EMAIL_COLUMNS = frozenset(
@@ -17,8 +17,6 @@ EMAIL_COLUMNS = frozenset(
 PERSONAL_PARTS = ("phone", "name", "address", "ip", "birth")
 # Names with such a part that say nothing of a person.
 IMPERSONAL_NAMES = frozenset({"campaign_name"})
-
-_in_snake_case = NamingConvention().normalize_path
 
 
 def word_set(text: str) -> frozenset[str]:
@@ -54,7 +52,7 @@ _NAMED_THINGS = word_set(
 
 def words(name: str) -> list[str]:
     """The words of a column's name, in lower case: `sentAt` and `Sent at` are both `sent`, `at`."""
-    return [word for word in _in_snake_case(name.lstrip("@")).split("_") if word]
+    return [word for word in snake_case(name.lstrip("@")).split("_") if word]
 
 
 def last_word(name: str) -> str:

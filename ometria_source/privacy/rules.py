@@ -18,15 +18,13 @@ from typing import Any
 from dlt.common.schema.typing import TTableSchemaColumns
 
 from ometria_source.exceptions import InvalidSettingError
+from ometria_source.naming import PATH_SEPARATOR, snake_case
 from ometria_source.privacy.hashing import Hasher
 
 ANY_TABLE = "*"
 
 HASH, DROP = "hash", "drop"
 ACTIONS = {"hash_columns": HASH, "drop_columns": DROP}
-
-# Between the names of a path; dlt's names never hold it elsewhere.
-SEPARATOR = "__"
 
 
 @dataclass(frozen=True)
@@ -51,33 +49,30 @@ class Rule:
     @property
     def name(self) -> str:
         """As a user writes it."""
-        return f"{self.table}.{SEPARATOR.join(self.path)}"
+        return f"{self.table}.{PATH_SEPARATOR.join(self.path)}"
 
     @property
     def column(self) -> str:
         """The path as the name of a column."""
-        return SEPARATOR.join(self.path)
+        return PATH_SEPARATOR.join(self.path)
 
     def splits(self) -> Iterator[tuple[str, tuple[str, ...]]]:
         """The columns that the path may lead into, with the keys inside of each."""
         for length in range(1, len(self.path)):
-            yield SEPARATOR.join(self.path[:length]), self.path[length:]
+            yield PATH_SEPARATOR.join(self.path[:length]), self.path[length:]
 
     def leads_into(self, columns: Collection[str]) -> bool:
         """Whether one of these columns is meant, or something inside of one."""
         return self.column in columns or any(column in columns for column, _ in self.splits())
 
 
-def parse_rules(
-    setting: str, names: Sequence[str] | None, tables: Sequence[str], normalize: Callable[[str], str]
-) -> tuple[Rule, ...]:
+def parse_rules(setting: str, names: Sequence[str] | None, tables: Sequence[str]) -> tuple[Rule, ...]:
     """Read a setting that lists columns.
 
     Args:
         setting: Its name, for errors.
         names: Its value.
         tables: The tables that there are.
-        normalize: dlt's naming convention for a path.
 
     Raises:
         InvalidSettingError: A name is not `table.column`, or names no table of ours.
@@ -89,39 +84,38 @@ def parse_rules(
             raise InvalidSettingError(setting, f"has `{name}`; write each as `table.column`, or `*.column`.")
         if table not in (*tables, ANY_TABLE):
             raise InvalidSettingError(setting, f"names no table `{table}`. The tables are {', '.join(tables)}.")
-        rules.append(Rule(setting, table, tuple(normalize(column).split(SEPARATOR))))
+        rules.append(Rule(setting, table, tuple(snake_case(column).split(PATH_SEPARATOR))))
     return tuple(dict.fromkeys(rules))
 
 
-def in_json(
-    value: Any, keys: Sequence[str], change: Callable[[Any], Any] | None, normalize: Callable[[str], str]
-) -> Any:
+def in_json(value: Any, keys: Sequence[str], change: Callable[[Any], Any] | None) -> Any:
     """Change what is at a path inside a value of JSON.
 
     Args:
         value: Of any depth; it is not changed.
-        keys: The path, in dlt's spelling, at least one key; a list on the way stands for each of its elements.
+        keys: The path in snake case, at least one key; a list on the way stands for each of its elements.
         change: Gives what shall stand there instead; None: the key is left out.
-        normalize: dlt's naming convention for an identifier.
     """
     if isinstance(value, list):
-        return [in_json(part, keys, change, normalize) for part in value]
+        return [in_json(part, keys, change) for part in value]
     if not isinstance(value, Mapping):
         return value
-    first, *rest = keys
     changed = {}
     for key, part in value.items():
-        if normalize(key) != first:
+        # a key may hold `__` itself
+        own = snake_case(key).split(PATH_SEPARATOR)
+        rest = keys[len(own) :]
+        if own != list(keys[: len(own)]):
             changed[key] = part
         elif rest:
-            changed[key] = in_json(part, rest, change, normalize)
+            changed[key] = in_json(part, rest, change)
         elif change is not None:
             changed[key] = change(part)
     return changed
 
 
-# A name that `tables.rows` gives a field whose own name another column has.
-_NUMBERED = re.compile(r"_\d+$")
+# The column that `naming` gives a field whose own name is another column's.
+_RENAMED = re.compile(r"_(\d+|[0-9a-f]{8})$")
 
 
 @dataclass(frozen=True)
@@ -216,9 +210,13 @@ class TablePrivacy:
         return self._original(column) in self.email_columns
 
     def _original(self, column: str) -> str:
-        """The documented column whose name a clashing field has, with a number behind it; else the column."""
-        original = _NUMBERED.sub("", column)
-        return original if column not in self.documented and original in self.documented else column
+        """The documented or ruled column whose name this one has, with a number or hash behind it; else the column.
+
+        A dropped field leaves no trace of its column, so a rule holds for all fields of that name.
+        """
+        original = _RENAMED.sub("", column)
+        is_known = original in self.documented or any(rule.column == original for rule in self.rules)
+        return original if column not in self.documented and is_known else column
 
     def columns(self) -> TTableSchemaColumns:
         """The documented columns as they are loaded: one that is hashed is text."""

@@ -36,6 +36,8 @@ class SimulatedAccount:
         profiles: By id, in internal-id order, as the API answers them. Reads like a dict, and gives copies.
         lists: By id, as the API answers them; `status` is `ARCHIVED` for those outside `mode=active`.
         members: List id to profile ids, in the order of joining.
+        reported_sizes: The `size` that the API answers for a list where that is wrong, as before a refresh; None: it
+            answers no `size`.
         unsubscribes: In the order of recording.
         events: The e-mail events, every cell a text or None.
     """
@@ -49,6 +51,7 @@ class SimulatedAccount:
         self.lock = threading.RLock()
         self.lists: dict[str, dict[str, Any]] = {}
         self.members: dict[str, list[str]] = {}
+        self.reported_sizes: dict[str, int | None] = {}
         self.unsubscribes: list[dict[str, Any]] = []
         self.events: list[mailings.Event] = []
         self.profiles = Profiles(self._lists_of)
@@ -306,8 +309,9 @@ class SimulatedAccount:
     # For the server
 
     def list_answer(self, list_id: str) -> dict[str, Any]:
-        """Return a list as the API answers it, with its `size` computed."""
-        return {**self.lists[list_id], "size": len(self.members[list_id])}
+        """Return a list as the API answers it, with its `size` computed, unless another one is reported."""
+        row = {**self.lists[list_id], "size": self.reported_sizes.get(list_id, len(self.members[list_id]))}
+        return {name: value for name, value in row.items() if name != "size" or value is not None}
 
     def _lists_of(self, profile_id: str) -> list[dict[str, Any]]:
         lists: Sequence[Mapping[str, Any]] = [self.lists[key] for key in self._member_of.get(profile_id, ())]

@@ -80,6 +80,7 @@ def _find(api: _Api, parts: list[str]) -> Answer | None:
     if records is None:
         return None
     rows, is_paged = records
+    is_paged = is_paged and not any("/".join(["", *parts]).startswith(prefix) for prefix in behaviour.unpaged)
     return _array([encode(row) for row in api.page(rows, paged=is_paged)])
 
 
@@ -160,7 +161,8 @@ class _Api:
     def page(self, items: Sequence[T], *, paged: bool = True, offset_honoured: bool = True) -> Sequence[T]:
         """Cut the page that the query asks for out of a collection."""
         if not paged:
-            return items
+            asked = self.number("limit", DEFAULT_LIMIT, 1) if self.behaviour.unpaged_limit else None
+            return items[:asked][: self.behaviour.unpaged_cap]
         limit, offset = self.number("limit", DEFAULT_LIMIT, 1), self.number("offset", 0, 0)
         if limit > self.behaviour.max_limit:
             if self.behaviour.over_limit == "refuse":

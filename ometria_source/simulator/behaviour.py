@@ -48,6 +48,9 @@ class Behaviour:
         members_path: The last part of `/lists/{id}/...` that answers with members; None: none does (404).
         members_item: A member is a full profile, a contact (own id, `@profile_id`), or `{"profile_id": ...}`.
         members_paged: Whether members honour `limit` and `offset`.
+        unpaged: Prefixes of further paths, like "/custom-events", that ignore `limit` and `offset`.
+        unpaged_cap: The most rows that a path answers, silently, which does not honour `offset`.
+        unpaged_limit: Whether such a path honours `limit` (default 10) all the same.
         profiles_carry_lists: Whether a profile has the `lists` array.
         profiles_paged: False: `offset` is ignored, so that every page is the first.
         update_since_honoured: False: `updateSince` is ignored.
@@ -62,6 +65,7 @@ class Behaviour:
         changes_paged: Whether list changes honour `limit` and `offset`; else everything is answered.
         changes_cap: The most rows that list changes answer, silently.
         changes_profile_field: What a list change calls the profile's id.
+        push_errors_paged: Whether push errors honour `limit` and `offset`.
         push_errors_are_flat: Whether `error_message` and `error_path` stand beside the other fields.
         short_pages: Pages are shorter than asked for, by an amount that depends on `offset` only; none is empty
             before the end.
@@ -85,6 +89,9 @@ class Behaviour:
     members_path: Literal["profiles", "members", "contacts"] | None = "profiles"
     members_item: Literal["profile", "contact", "profile_id"] = "profile"
     members_paged: bool = True
+    unpaged: frozenset[str] = frozenset()
+    unpaged_cap: int | None = None
+    unpaged_limit: bool = False
     profiles_carry_lists: bool = True
     profiles_paged: bool = True
     update_since_honoured: bool = True
@@ -100,6 +107,7 @@ class Behaviour:
     changes_paged: bool = False
     changes_cap: int | None = None
     changes_profile_field: str = "profile_id"
+    push_errors_paged: bool = False
     push_errors_are_flat: bool = False
 
 

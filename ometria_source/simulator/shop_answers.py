@@ -101,7 +101,7 @@ def answers(
         case ["lists", list_id, "changes"]:
             return list_changes(shop, behaviour, list_id, query), behaviour.changes_paged
         case ["push", "_errors"]:
-            return push_errors(shop, behaviour), False
+            return push_errors(shop, behaviour), behaviour.push_errors_paged
         case ["data-deletion-requests"]:
             return list(shop.deletion_requests.values()), True
     return None

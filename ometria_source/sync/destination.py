@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from importlib import import_module
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import dlt
 from dlt.common.configuration.container import Container
 from dlt.common.destination import DestinationCapabilitiesContext
-from dlt.common.destination.exceptions import DestinationCapabilitiesException
+from dlt.common.destination.client import WithStateSync
+from dlt.common.destination.exceptions import DestinationCapabilitiesException, DestinationUndefinedEntity
 from dlt.common.destination.utils import resolve_merge_strategy
 from dlt.common.pipeline import SupportsPipeline
 from dlt.common.schema.typing import TLoaderMergeStrategy, TTableSchema
 from dlt.common.schema.utils import has_table_seen_data
 from dlt.common.storages.load_package import LoadPackageStateInjectableContext
 from dlt.extract import DltResource
+from dlt.pipeline.state_sync import load_pipeline_state_from_destination
 
 from ometria_source.exceptions import (
     InvalidSettingError,
@@ -47,6 +49,10 @@ SYNCING = ("cdc", "scd2")
 
 # DuckDB, and what is made of it, by dlt's names.
 READERS_OF_PATHS = ("duckdb", "motherduck", "ducklake")
+
+# Where the local state keeps the target that it belongs to, as `target_of` gives it. dlt does not store this key at the
+# destination.
+TARGET = "ometria_place"
 
 # Which rows of the table a batch stands for.
 SCOPE_HINT = "x-merge-destination-scope"
@@ -123,6 +129,7 @@ def running_strategy() -> TLoaderMergeStrategy | None:
     if not is_known:
         return strategy_at(resource, None)
     check_working_folder(dlt.current.pipeline())
+    check_target(dlt.current.pipeline())
     known = dlt.current.source_schema().tables.get(resource.name)
     return strategy_at(resource, container[DestinationCapabilitiesContext], known)
 
@@ -149,6 +156,50 @@ def check_working_folder(pipeline: SupportsPipeline) -> None:
         )
 
 
+def target_of(pipeline: Any) -> list[str]:
+    """The target that a pipeline loads into: destination, dataset, current folder (of DuckDB's file), location."""
+    local_dir = str(Path(dlt.current.run_context().local_dir).absolute())
+    location = str(pipeline.destination_client().config)
+    return [pipeline.destination.destination_name, str(pipeline.dataset_name), local_dir, location]
+
+
+def check_target(pipeline: Any) -> None:
+    """Refuse local state of another destination or dataset: a run would go on from it, and lose the rows before.
+
+    Args:
+        pipeline: The running one. Its local state keeps the target from now on; the destination never gets it.
+
+    Raises:
+        InvalidSettingError: The state is of another target, and was not restored from this one.
+    """
+    target = target_of(pipeline)
+    try:
+        known = list(pipeline.get_local_state_val(TARGET))
+    except KeyError:
+        known = []
+    # the current folder is that of the first run, whatever it is now
+    if known and (known[:2], known[3:]) != (target[:2], target[3:]) and not _is_restored(pipeline):
+        raise InvalidSettingError(
+            "dataset_name",
+            f"is `{target[1]}` at `{target[0]}`, and the local state of this pipeline belongs to `{known[1]}` at "
+            f"`{known[0]}`. Nothing was read. Load with `ometria_source.load`, which keeps them apart, or give each of "
+            "them a `pipeline_name` of its own.",
+        )
+    pipeline.set_local_state_val(TARGET, target)
+
+
+def _is_restored(pipeline: Any) -> bool:
+    """Whether the local state is the one that the destination holds."""
+    with pipeline.destination_client() as client:
+        if not isinstance(client, WithStateSync):
+            return False
+        try:
+            stored = load_pipeline_state_from_destination(pipeline.pipeline_name, client)
+        except DestinationUndefinedEntity:
+            return False
+    return stored is not None and bool(stored["_version_hash"] == pipeline.state["_version_hash"])
+
+
 def _has_sql_merge(capabilities: DestinationCapabilitiesContext) -> bool:
     """Whether rows are merged by SQL, in which a table's hints can say which rows go."""
     return DEFAULT_STRATEGY in (capabilities.supported_merge_strategies or ())
@@ -171,5 +222,6 @@ def _check_table_format(
         raise InvalidSettingError(
             "table_format",
             f"is `{table_format}`, and `{known['name']}` was loaded as {known.get('table_format', 'plain files')}. "
-            "Nothing of it was read. Leave the format as it was, or load the table anew with `--full-refresh`.",
+            "Nothing of it was read. Leave the format as it was, or load the table anew with a full refresh.",
+            table=str(known["name"]),
         )

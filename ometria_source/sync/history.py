@@ -58,7 +58,7 @@ def check_history(resource: DltResource, schema: Schema | None) -> None:
     stored = schema.tables.get(name) if schema else None
     if stored is None or not has_table_seen_data(stored) or keeps_history(stored) == wanted:
         return
-    anew = f"with `--tables {name} --full-refresh`"
+    anew = "with a full refresh"
     if wanted:
         problem = f"names `{name}`, which was loaded without. Nothing was read. Load it anew {anew}, or take it out."
     else:
@@ -66,7 +66,7 @@ def check_history(resource: DltResource, schema: Schema | None) -> None:
             f"does not name `{name}` any more, whose history was kept. Nothing was read. Load it anew {anew}, which "
             "gives up its past, or name it again."
         )
-    raise InvalidSettingError("history", problem)
+    raise InvalidSettingError("history", problem, table=name)
 
 
 def row_version(row: Row, columns: TTableSchemaColumns, unordered: Collection[str]) -> str:

@@ -1,22 +1,24 @@
-"""Notices for the summary: fields no longer returned, and collections with fewer rows than Ometria reports.
+"""Notices for the summary: fields no longer returned, collections with fewer rows than Ometria reports, unproven scans.
 
 A field that is missing in one row means nothing: many are sparse. So after a complete scan it is reported when no row
 has it. Of a log, whose runs read only the newest rows, only a field counts that was in all rows before.
 
 How far `offset` may go is not documented: a server that answers nothing behind some offset looks as if it had no more
 rows. The `size` of a list and the `count` of a collection may be hours old, so that a difference is no error.
+
+Where paging is not documented, an answer that may have been cut is loaded, and nothing is removed (`api.offset_scan`).
 """
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
+from ometria_source.api.client import JsonObject
+from ometria_source.exceptions import UnprovenScanError
 from ometria_source.sync.deletes import DELETES_ROWS, DELETES_SHARE
-
-log = logging.getLogger(__name__)
+from ometria_source.sync.metrics import UNPROVEN, add_note
 
 # Where a table's state keeps the names.
 STATE_KEY = "fields"
@@ -86,7 +88,47 @@ class LogFields:
 
 def _report(table: str, gone: Collection[str]) -> None:
     if gone:
-        log.warning("%s: not in any row of this run: %s (rows of earlier runs had it)", table, ", ".join(sorted(gone)))
+        add_note(table, f"not in any row of this run: {', '.join(sorted(gone))} (rows of earlier runs had it)")
+
+
+def pages_even_if_unproven(
+    table: str, pages: Iterable[list[JsonObject]], metrics: dict[str, Any]
+) -> Iterator[list[JsonObject]]:
+    """Read a collection whose rows are loaded even where they may not be all.
+
+    Args:
+        table: Its name, for the notice.
+        pages: As `api.offset_scan.scan` yields them.
+        metrics: Those of the table. `unproven` is counted up where the pages may not be all: then the caller must
+            neither remove a row nor keep in its state that it read all.
+
+    Yields:
+        The pages.
+    """
+    try:
+        yield from pages
+    except UnprovenScanError as doubt:
+        report_unproven(table, doubt, metrics)
+
+
+def report_unproven(table: str, doubt: UnprovenScanError, metrics: dict[str, Any], lists: int | None = None) -> None:
+    """Report that rows were loaded which may not be all.
+
+    Args:
+        table: Its name, for the notice.
+        doubt: Why they may not be all.
+        metrics: Those of the table.
+        lists: Of how many lists, where the table is read list by list; `doubt` is that of one of them.
+    """
+    metrics[UNPROVEN] += 1
+    of_lists = "" if lists is None else f" for {lists} {'list' if lists == 1 else 'lists'}"
+    add_note(
+        table,
+        f"unproven{of_lists}: {doubt.path} {doubt.found}. Ometria does not document how this path is paged, so rows "
+        "may be missing. Those that came were loaded, and none was removed. Please report this behaviour to the "
+        "maintainers of this project",
+        metrics,
+    )
 
 
 class CountNotices:
@@ -119,12 +161,8 @@ class CountNotices:
         """Tell of all of them."""
         if self._short:
             read, expected = (sum(counts) for counts in zip(*self._short, strict=True))
-            log.warning(
-                "%s: %d %s gave %d rows, where Ometria says %d. If that stays so, report it to the maintainers of this "
-                "project: the server may end too early",
+            add_note(
                 self._table,
-                len(self._short),
-                self._of,
-                read,
-                expected,
+                f"{len(self._short)} {self._of} gave {read} rows, where Ometria says {expected}. If that stays so, "
+                "report it to the maintainers of this project: the server may end too early",
             )

@@ -21,7 +21,6 @@ loaded.
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, cast
@@ -39,6 +38,7 @@ from dlt.extract.pipe import Pipe
 
 from ometria_source.api.client import Account, JsonObject, OmetriaClient
 from ometria_source.exceptions import InvalidSettingError, UnexpectedAnswerError
+from ometria_source.naming import PATH_SEPARATOR
 from ometria_source.privacy.apply import RowPrivacy
 from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
@@ -53,14 +53,12 @@ from ometria_source.sync.deletes import (
 )
 from ometria_source.sync.destination import KEEPING, strategy_at
 from ometria_source.sync.history import HISTORY, ROW_VERSION, check_history, keeps_history
-from ometria_source.sync.metrics import ROWS_EXPECTED, ROWS_READ, counting
-from ometria_source.sync.notices import report_missing_fields
+from ometria_source.sync.metrics import ROWS_EXPECTED, ROWS_READ, UNPROVEN, add_note, counting
+from ometria_source.sync.notices import pages_even_if_unproven, report_missing_fields
 from ometria_source.sync.rows import Row, RowMapper, Variants, flat
 from ometria_source.sync.soft_deletes import DELETED_AT, DELETED_AT_COLUMN, DELETED_HINT, KeepDeletedRows
 from ometria_source.sync.spec import FIELD_PREFIXES, RecordTable
 from ometria_source.sync.steps import AddRowVersions, DeduplicateKeys, Key, RevealHiddenRows, Step, hide_from_steps
-
-log = logging.getLogger(__name__)
 
 # A field of these names gets a suffix, also where the columns are not there: they may be switched on later.
 KEPT_COLUMNS = (ROW_VERSION, DELETED_AT)
@@ -204,7 +202,7 @@ def mirror(
 
         Yields:
             Lists of rows, page by page: of the table, then of those that come with it. At the end the markers that
-            remove what is gone.
+            remove what is gone, if it is proven that everything was read.
 
         Raises:
             ConfigurationError: The table cannot be merged; as `strategy_at`.
@@ -222,13 +220,13 @@ def mirror(
         with counting(client) as metrics:
             if "ids" in state:
                 metrics[ROWS_EXPECTED] = IdSketch.from_state(state["ids"]).rows
-            for page in pages(client):
+            for page in pages_even_if_unproven(table.name, pages(client), metrics):
                 for record in page:
                     rows.add(record)
                 metrics[ROWS_READ] += len(page)
                 yield from rows.take()
             rows.warn_about_repeated_keys()
-            if limited:
+            if limited or metrics[UNPROVEN]:
                 return
             if merged:
                 rows.guard(state, allow_deletes)
@@ -295,10 +293,8 @@ class RecordRows:
         self._mapper = RowMapper(table.name, table.columns, table.renames, derived=derived, prefixes=FIELD_PREFIXES)
         self._protect = RowPrivacy(policies[table.name]).row
         self._is_nested = bool(parent_key)
-        self._variants = Variants(table.name if self._is_nested else None)
-        self._objects = frozenset(
-            name.rsplit("__", depth)[0] for name in table.columns for depth in range(1, name.count("__") + 1)
-        )
+        self._variants = Variants(self._mapper.names, table.name if self._is_nested else None)
+        self._objects = _objects(table)
         self._children = {
             child.nested_in: RecordRows(child, policies, marks_childless=marks_childless, parent_key=table.key)
             for child in table.children
@@ -333,6 +329,7 @@ class RecordRows:
         if taken is not None:
             key = self._unique_key(key, row, taken)
         protected = self._protect({**row, **key})
+        self._variants.admit(protected)
         self._found.add("\n".join(str(protected[name]) for name in self._table.key))
         self._fields.update(protected)
         self._rows.append(protected)
@@ -400,11 +397,10 @@ class RecordRows:
     def warn_about_repeated_keys(self) -> None:
         """Warn about rows whose key another row of the same parent has."""
         if self._repeated_keys:
-            log.warning(
-                "%s: %d rows have the key of another one of the same parent; a number was added to their `%s`",
+            add_note(
                 self._table.name,
-                self._repeated_keys,
-                self._table.key[-1],
+                f"{self._repeated_keys} rows have the key of another one of the same parent; a number was added to "
+                f"their `{self._table.key[-1]}`",
             )
         for child in self._children.values():
             child.warn_about_repeated_keys()
@@ -428,6 +424,13 @@ class RecordRows:
 
     def _is_number(self, name: str) -> bool:
         return self._table.columns[name]["data_type"] == "bigint"
+
+
+def _objects(table: RecordTable) -> frozenset[str]:
+    """The columns that flattened objects would have: `totals` and `totals__base` for `totals__base__tax`."""
+    paths = [tuple(name.split(PATH_SEPARATOR)) for name in table.columns]
+    paths += [field for field in table.renames if isinstance(field, tuple)]
+    return frozenset(PATH_SEPARATOR.join(path[:length]) for path in paths for length in range(1, len(path)))
 
 
 def _is_nested(value: object) -> bool:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from dlt.common.schema.typing import TTableReferenceParam, TTableSchemaColumns
 
 from ometria_source.api.client import JsonObject
+from ometria_source.naming import Field
 
 # What Ometria puts before the names of some fields (seen in public clients, and in Fivetran's schema).
 FIELD_PREFIXES = "@_"
@@ -21,7 +22,7 @@ class RecordTable:
         name: Of the table.
         key: Its primary key. A child's begins with that of its parent.
         columns: The documented ones; `a__b` is the field `b` of the object `a`.
-        renames: Columns by field, where the two differ.
+        renames: Columns by field, where the two differ; a path is one more way to write a column.
         references: To other tables.
         nested_in: The field of the parent's record that is a list of these; empty for a table of its own.
         number: The column that counts the records of one parent, from 1; None: they have ids.
@@ -32,7 +33,7 @@ class RecordTable:
     name: str
     key: tuple[str, ...]
     columns: TTableSchemaColumns
-    renames: Mapping[str, str] = field(default_factory=dict)
+    renames: Mapping[Field, str] = field(default_factory=dict)
     references: TTableReferenceParam = ()
     nested_in: str = ""
     number: str | None = None

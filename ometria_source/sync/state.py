@@ -6,11 +6,10 @@ that finished. It is kept in dlt's state, which is stored together with the rows
 
 from __future__ import annotations
 
-import logging
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-log = logging.getLogger(__name__)
+from ometria_source.sync.metrics import add_note
 
 # A daily schedule starts some seconds earlier or later each day: without this slack, every other day would be skipped.
 SCHEDULE_JITTER = timedelta(minutes=30)
@@ -20,11 +19,13 @@ class Watermark:
     """The scans of one table.
 
     Args:
+        table: Its name, for notes.
         state: The resource state to keep them in.
         full_scan_days: Days between two complete scans; 0: every scan is complete.
     """
 
-    def __init__(self, state: dict[str, Any], full_scan_days: float) -> None:
+    def __init__(self, table: str, state: dict[str, Any], full_scan_days: float) -> None:
+        self._table = table
         self._state = state
         self.started = datetime.now(timezone.utc)
         last_complete = self._instant("complete_scan_started")
@@ -38,7 +39,7 @@ class Watermark:
         instant = datetime.fromisoformat(text) if text else None
         if instant is None or instant <= self.started:
             return instant
-        log.warning("the last scan was in the future, by this machine's clock: it does not count")
+        add_note(self._table, "the last scan was in the future, by this machine's clock: it does not count")
         return None
 
     def advance(self, started: datetime, complete: bool) -> None:
@@ -66,10 +67,9 @@ def start_of_table(table: str, state: dict[str, Any], start_date: datetime | Non
     """
     began = datetime.fromisoformat(state.setdefault("start_date", (start_date or earliest).isoformat()))
     if start_date is not None and start_date != began:
-        log.warning(
-            "%s: `start_date` differs from that of the first load (%s) and has no effect; load another stretch of time "
-            "with `end_date` as a backfill, or all of it anew with `--full-refresh`",
+        add_note(
             table,
-            began.isoformat(),
+            f"`start_date` differs from that of the first load ({began.isoformat()}) and has no effect; load another "
+            "stretch of time with `end_date` as a backfill, or all of it anew with a full refresh",
         )
     return began

@@ -13,6 +13,7 @@ from dlt.extract import DltResource
 
 from ometria_source.api.client import Account, JsonObject, OmetriaClient
 from ometria_source.api.offset_scan import scan
+from ometria_source.constants import MOST_IN_MEMORY
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.snapshot import mirror
 from ometria_source.sync.spec import RecordTable
@@ -48,7 +49,7 @@ def collection_pages(client: OmetriaClient) -> Iterator[list[JsonObject]]:
     Yields:
         Pages of collections, as they came.
     """
-    yield from scan(client, PATH, paged=False, identify=collection_name)
+    yield from scan(client, PATH, paged=False, identify=collection_name, most_rows=MOST_IN_MEMORY)
 
 
 def collection_name(record: JsonObject) -> str:

@@ -7,7 +7,6 @@ Nothing that would tell changes is documented: every run reads all contacts.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator
 from urllib.parse import quote
 
@@ -16,15 +15,14 @@ from dlt.extract import DltResource
 
 from ometria_source.api.client import Account, JsonObject, OmetriaClient
 from ometria_source.api.offset_scan import scan
-from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
+from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError, UnprovenScanError
 from ometria_source.privacy.rules import TablePrivacy
+from ometria_source.sync.metrics import add_note
 from ometria_source.sync.notices import CountNotices
 from ometria_source.sync.snapshot import mirror
 from ometria_source.sync.spec import RecordTable
 from ometria_source.tables.collections import PATH, collection_name, collection_pages
-from ometria_source.tables.profiles import PHONE_PARTS
-
-log = logging.getLogger(__name__)
+from ometria_source.tables.profiles import PHONE_FIELDS
 
 COLUMNS: TTableSchemaColumns = {
     "collection": {"data_type": "text", "nullable": False, "description": "Where it comes from."},
@@ -73,25 +71,15 @@ COLUMNS: TTableSchemaColumns = {
 }
 
 
-def _with_phone(contact: JsonObject) -> JsonObject:
-    """A contact whose phone number is text, and its country code beside it."""
-    phone = contact.get("phone_number")
-    if not isinstance(phone, dict):
-        return contact
-    rest = {name: value for name, value in contact.items() if name != "phone_number"}
-    return {**{PHONE_PARTS.get(part, f"phone_number__{part}"): value for part, value in phone.items()}, **rest}
-
-
 CONTACTS = RecordTable(
     name="contacts",
     key=("collection", "contact_id"),
     columns=COLUMNS,
-    renames={"id": "contact_id"},
+    renames={"id": "contact_id", **PHONE_FIELDS},
     references=[
         {"referenced_table": "collections", "columns": ["collection"], "referenced_columns": ["collection"]},
         {"referenced_table": "profiles", "columns": ["profile_id"], "referenced_columns": ["profile_id"]},
     ],
-    prepare=_with_phone,
 )
 
 
@@ -109,7 +97,8 @@ def contacts_resource(account: Account, allow_deletes: bool, privacy: Callable[[
 def _pages(client: OmetriaClient) -> Iterator[list[JsonObject]]:
     gone: list[str] = []
     short = CountNotices("contacts", "collections")
-    for name, count in _collections(client).items():
+    collections, doubt = _collections(client)
+    for name, count in collections.items():
         read = 0
         try:
             for page in scan(client, f"{PATH}/{quote(name, safe='')}"):
@@ -120,19 +109,29 @@ def _pages(client: OmetriaClient) -> Iterator[list[JsonObject]]:
         else:
             short.note(read, count)
     short.warn()
-    if not gone:
-        return
-    if _collections(client).keys() & set(gone):
-        raise NotFoundError(f"{PATH}/{{collection}}")
-    log.warning("contacts: %d collections were deleted while they were read; their contacts are removed", len(gone))
+    if gone:
+        still_there, doubt_now = _collections(client)
+        doubt = doubt or doubt_now
+        if still_there.keys() & set(gone):
+            raise NotFoundError(f"{PATH}/{{collection}}")
+    if doubt:
+        raise doubt
+    if gone:
+        add_note("contacts", f"{len(gone)} collections were deleted while they were read; their contacts are removed")
 
 
-def _collections(client: OmetriaClient) -> dict[str, object]:
-    """The names of all collections, and how many contacts Ometria says that they have."""
-    counts = {collection_name(record): record.get("count") for page in collection_pages(client) for record in page}
+def _collections(client: OmetriaClient) -> tuple[dict[str, object], UnprovenScanError | None]:
+    """The names of the collections, how many contacts Ometria reports for each, and why these may not be all."""
+    counts: dict[str, object] = {}
+    doubt = None
+    try:
+        for page in collection_pages(client):
+            counts.update((collection_name(record), record.get("count")) for record in page)
+    except UnprovenScanError as error:
+        doubt = error
     if "" in counts:
         raise UnexpectedAnswerError(PATH, "a collection without a name")
-    return counts
+    return counts, doubt
 
 
 def _of(collection: str, contact: JsonObject) -> JsonObject:

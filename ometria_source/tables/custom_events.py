@@ -53,5 +53,5 @@ def custom_events_resource(
 
 
 def _pages(client: OmetriaClient) -> Iterator[list[JsonObject]]:
-    # that the path is paged is a guess too: an answer that repeats itself is the whole
+    # that the path is paged is a guess too
     yield from scan(client, PATH, paged=False)

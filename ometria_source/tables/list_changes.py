@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any, cast
@@ -30,13 +29,12 @@ from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import is_limited
 from ometria_source.sync.destination import running_strategy
-from ometria_source.sync.metrics import ROWS_READ, counting
+from ometria_source.sync.metrics import ROWS_READ, UNPROVEN, add_note, counting
+from ometria_source.sync.notices import pages_even_if_unproven, report_unproven
 from ometria_source.sync.rows import Row, RowMapper, Variants, shown_name
 from ometria_source.sync.spec import FIELD_PREFIXES
 from ometria_source.tables.lists import list_pages
 from ometria_source.tables.member_lists import profile_id
-
-log = logging.getLogger(__name__)
 
 PATH = "/lists/{list_id}/changes"
 
@@ -114,7 +112,6 @@ def list_changes_resource(account: Account, privacy: TablePrivacy) -> DltResourc
             MissingSettingError: `api_key` is not configured.
             NotFoundError: No list has changes under the known path.
             UnexpectedAnswerError: A change has no profile that can be recognised.
-            IncompleteScanError: An answer looks cut, and is the same at every offset.
             OmetriaError: As `OmetriaClient.get`.
         """
         running_strategy()
@@ -124,35 +121,68 @@ def list_changes_resource(account: Account, privacy: TablePrivacy) -> DltResourc
         limited = is_limited()
         rows = _Rows(privacy)
         with counting(client) as metrics:
-            since, before = cast(datetime, cursor.start_value), 0
+            since = cast(datetime, cursor.start_value)
             state = dlt.current.resource_state()
             lists = _Lists(client, since, set(state.get("skipped", ())))
-            for list_id, changes in lists.changes():
+            # dlt fails where the first page has no value of the cursor, and leaves out what is older than its start, as
+            # are changes of lists that were skipped before; so the cursor is moved here
+            window = _Window(since, now, cast(datetime, cursor.get_state()["last_value"]))
+            cursor.advance(window.newest)
+            for list_id, changes in lists.changes(metrics):
                 for page in changes.read():
-                    made = [rows.row(list_id, change) for change in page]
-                    for row in made:
-                        if not isinstance(at := row.get("timestamp"), datetime):
-                            continue
-                        # of a list that was skipped before, dlt would leave out what is older than the cursor
-                        is_late = list_id in lists.skipped_before and at < since
-                        before += at < since and not is_late
-                        if not limited and not is_late and at <= now:
-                            row["_cursor"] = at
+                    made = [
+                        row
+                        for row in (rows.row(list_id, change) for change in page)
+                        if window.admits(row, of_any_time=list_id in lists.skipped_before) and rows.variants.admit(row)
+                    ]
+                    # lists that did not come this time are to be read from the same time on
+                    if lists.are_whole and not limited:
+                        window.set_cursor(made)
                     metrics[ROWS_READ] += len(made)
-                    yield rows.variants.split(made)
+                    if made:
+                        yield rows.variants.split(made)
             if not metrics[ROWS_READ]:
                 yield dlt.mark.materialize_table_schema()
             if not limited:
-                state["skipped"] = lists.skipped
-            if before:
-                log.warning(
-                    "list_changes: %d changes came from before the time that was asked for: `%s` means nothing to this "
-                    "server, and every run reads the whole history",
-                    before,
-                    SINCE,
+                kept = () if lists.are_whole else lists.skipped_before
+                state["skipped"] = sorted({*lists.skipped, *kept})
+                cursor.advance(window.newest)
+            if window.earlier:
+                add_note(
+                    "list_changes",
+                    f"{window.earlier} changes came from before the time that was asked for: `{SINCE}` means nothing "
+                    "to this server, and every run reads the whole history",
                 )
 
     return list_changes
+
+
+class _Window:
+    """The time that one run reads.
+
+    Attributes:
+        newest: The newest change that may move the cursor.
+        earlier: Changes from before the window that were left out.
+    """
+
+    def __init__(self, since: datetime, now: datetime, newest: datetime) -> None:
+        self._since = since
+        self._now = now
+        self.newest = newest
+        self.earlier = 0
+
+    def admits(self, row: Row, *, of_any_time: bool) -> bool:
+        """Whether a row is loaded; one whose timestamp cannot be read is."""
+        is_earlier = not of_any_time and isinstance(at := row.get("timestamp"), datetime) and at < self._since
+        self.earlier += is_earlier
+        return not is_earlier
+
+    def set_cursor(self, rows: list[Row]) -> None:
+        """Let the rows that are neither older than the window nor in the future move the cursor."""
+        for row in rows:
+            if isinstance(at := row.get("timestamp"), datetime) and self._since <= at <= self._now:
+                row["_cursor"] = at
+                self.newest = max(self.newest, at)
 
 
 class _Lists:
@@ -161,7 +191,8 @@ class _Lists:
     Args:
         client: Reads the API.
         since: When to begin (UTC).
-        skipped_before: Lists of which the run before knew no changes: they are read from the first on.
+        skipped_before: Lists whose changes the run before did not read, or not for certain to the end: they are read
+            from the first on.
     """
 
     def __init__(self, client: OmetriaClient, since: datetime, skipped_before: Collection[str]) -> None:
@@ -169,28 +200,44 @@ class _Lists:
         self._since = since
         self.skipped_before = skipped_before
         self.skipped: list[str] = []
+        self.are_whole = False
 
-    def changes(self) -> Iterator[tuple[str, Spool]]:
-        """The changes of each list, several lists at a time."""
-        ids = [str(item["id"]) for page in list_pages(self._client) for item in page]
-        most = max_prefetch(self._client.requests_per_second)
-        for list_id, changes in zip(ids, map_in_order(ids, self._read, most), strict=True):
-            if changes is None:
+    def changes(self, metrics: dict[str, Any]) -> Iterator[tuple[str, Spool]]:
+        """The changes of each list, several lists at a time; of one that is in doubt perhaps in two parts."""
+        pages = pages_even_if_unproven("list_changes", list_pages(self._client), metrics)
+        ids = [str(item["id"]) for page in pages for item in page]
+        self.are_whole = not metrics[UNPROVEN]
+        most = max_prefetch(self._client.requests_per_second, self._client.largest_answer)
+        absent, doubts = 0, []
+        for list_id, parts in zip(ids, map_in_order(ids, self._read, most), strict=True):
+            absent += not parts
+            doubt = next((part.doubt for part in parts if part.doubt), None)
+            if doubt:
+                doubts.append(doubt)
+            if doubt or not parts:
                 self.skipped.append(list_id)
-            else:
+            for changes in parts:
                 yield list_id, changes
-        if ids and len(self.skipped) == len(ids):
+        if ids and absent == len(ids):
             raise NotFoundError(PATH)
-        if self.skipped:
-            log.warning("list_changes: %d lists answer no changes; they are skipped", len(self.skipped))
+        if absent:
+            add_note("list_changes", f"{absent} lists answer no changes; they are skipped")
+        if doubts:
+            report_unproven("list_changes", doubts[0], metrics, len(doubts))
 
-    def _read(self, list_id: str) -> Spool | None:
-        since = FIRST_CHANGE if list_id in self.skipped_before else self._since
-        query: dict[str, str | int] = {SINCE: since.strftime("%Y-%m-%dT%H:%M:%S")}
+    def _read(self, list_id: str) -> list[Spool]:
+        """The changes of a list; nothing where there is no such path."""
+        path = PATH.format(list_id=quote(list_id, safe=""))
+        starts = [FIRST_CHANGE, self._since] if list_id in self.skipped_before else [self._since]
+        parts: list[Spool] = []
         try:
-            return Spool(scan(self._client, PATH.format(list_id=quote(list_id, safe="")), query, paged=False))
+            # an answer that is cut may lack the newest changes, which a later start may show
+            while starts and all(part.doubt for part in parts):
+                query: dict[str, str | int] = {SINCE: starts.pop(0).strftime("%Y-%m-%dT%H:%M:%S")}
+                parts.append(Spool(scan(self._client, path, query, paged=False)))
         except NotFoundError:
-            return None
+            return []
+        return parts
 
 
 class _Rows:
@@ -200,7 +247,7 @@ class _Rows:
         derived = ("list_change_id", "list_id", "_cursor")
         self._mapper = RowMapper("list_changes", COLUMNS, {}, derived=derived, prefixes=FIELD_PREFIXES)
         self._privacy = RowPrivacy(privacy)
-        self.variants = Variants()
+        self.variants = Variants(self._mapper.names)
 
     def row(self, list_id: str, change: JsonObject) -> Row:
         person = profile_id(change)
@@ -211,7 +258,8 @@ class _Rows:
         # where an event or a time has another name, all fields are the key: or else changes would become one
         fields = KEY_FIELDS if row.keys() >= set(KEY_FIELDS) else sorted(row)
         # or else a key would tell, to whoever tries all people, which of them was hashed
-        key = [self._privacy.value(field, row.get(field)) for field in fields]
+        for_keys = self._mapper.row_for_keys(row)
+        key = [self._privacy.value(field, for_keys.get(field)) for field in fields]
         return {**self._privacy.row(row), "list_change_id": list_change_id(key)}
 
 

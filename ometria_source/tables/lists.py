@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime, timezone
 
 import dlt
 from dlt.common.schema.typing import TTableSchemaColumns
@@ -11,7 +13,9 @@ from dlt.extract import DltResource
 
 from ometria_source.api.client import Account, JsonObject, OmetriaClient
 from ometria_source.api.offset_scan import scan
+from ometria_source.constants import MOST_IN_MEMORY, SHARED_FOR
 from ometria_source.exceptions import UnexpectedAnswerError
+from ometria_source.naming import Field
 from ometria_source.privacy.apply import RowPrivacy
 from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
@@ -24,8 +28,8 @@ from ometria_source.sync.deletes import (
     is_merged,
     snapshot_merge,
 )
-from ometria_source.sync.metrics import ROWS_READ, counting
-from ometria_source.sync.notices import report_missing_fields
+from ometria_source.sync.metrics import ROWS_READ, UNPROVEN, counting
+from ometria_source.sync.notices import pages_even_if_unproven, report_missing_fields
 from ometria_source.sync.rows import RowMapper, Variants
 from ometria_source.sync.snapshot import KEPT_COLUMNS
 from ometria_source.sync.steps import HiddenRows
@@ -35,7 +39,7 @@ PATH = "/lists"
 # Without it, archived lists are left out (Ometria docs: Lists API).
 ALL_MODES = {"mode": "all"}
 
-RENAMES = {"id": "list_id"}
+RENAMES: Mapping[Field, str] = {"id": "list_id"}
 
 COLUMNS: TTableSchemaColumns = {
     "list_id": {"data_type": "text", "nullable": False, "description": "Ometria's id of this list."},
@@ -67,18 +71,60 @@ def list_pages(client: OmetriaClient) -> Iterator[list[JsonObject]]:
 
     Yields:
         Pages of lists, each of which has an id.
+
+    Raises:
+        UnprovenScanError: These may not be all; raised after the last page.
+        OmetriaError: As `scan`.
     """
-    for page in scan(client, PATH, ALL_MODES, paged=False):
+    for page in scan(client, PATH, ALL_MODES, paged=False, most_rows=MOST_IN_MEMORY):
         if not all(is_id(item.get("id")) for item in page):
             raise UnexpectedAnswerError(PATH, "a list without a usable `id`")
         yield page
 
 
-def lists_resource(account: Account, allow_deletes: bool, privacy: TablePrivacy) -> DltResource:
+class SharedLists:
+    """Passes the lists that one table's scan found on to another's."""
+
+    def __init__(self) -> None:
+        self.in_progress = False
+        self._finished: tuple[datetime, list[JsonObject]] | None = None
+
+    @contextmanager
+    def recording(self) -> Iterator[Callable[[list[JsonObject]], None]]:
+        """Take note of a scan.
+
+        Yields:
+            A function to call with all lists, once it is certain that they are all.
+        """
+        self._finished = None
+        self.in_progress = True
+
+        def note(lists: list[JsonObject]) -> None:
+            self._finished = datetime.now(timezone.utc), lists
+
+        try:
+            yield note
+        finally:
+            self.in_progress = False
+
+    def take(self, began: datetime) -> list[JsonObject] | None:
+        """The lists that the same run found, once.
+
+        Args:
+            began: When the table that asks began to read.
+        """
+        finished, self._finished = self._finished, None
+        return finished[1] if finished and began - finished[0] < SHARED_FOR else None
+
+
+def lists_resource(
+    account: Account, shared_lists: SharedLists, allow_deletes: bool, privacy: TablePrivacy
+) -> DltResource:
     """The `lists` table.
 
     Args:
         account: Where to read.
+        shared_lists: Takes note of the lists, for `member_lists`.
         allow_deletes: Whether a scan may remove more than a tenth of the table.
         privacy: What is hashed and dropped.
     """
@@ -93,7 +139,8 @@ def lists_resource(account: Account, allow_deletes: bool, privacy: TablePrivacy)
         """Segments, archived ones included; read whole on every run.
 
         Yields:
-            One list of rows per request, then the marker that removes the lists that are gone.
+            One list of rows per request, then the marker that removes the lists that are gone, if it is proven that
+            all were read.
 
         Raises:
             ConfigurationError: The table cannot be merged; as `strategy_at`.
@@ -106,25 +153,30 @@ def lists_resource(account: Account, allow_deletes: bool, privacy: TablePrivacy)
         begin(privacy)
         client = account.client("lists")
         state = dlt.current.resource_state()
-        mapper, variants = RowMapper("lists", COLUMNS, RENAMES, derived=KEPT_COLUMNS), Variants()
+        mapper = RowMapper("lists", COLUMNS, RENAMES, derived=KEPT_COLUMNS)
+        variants = Variants(mapper.names)
         protect = RowPrivacy(privacy).row
         found = IdSketch()
         fields: set[str] = set()
+        items: list[JsonObject] = []
         limited = is_limited()
-        with counting(client) as metrics:
-            for page in list_pages(client):
+        with counting(client) as metrics, shared_lists.recording() as note:
+            for page in pages_even_if_unproven("lists", list_pages(client), metrics):
                 rows = [protect({**mapper.row(item), "list_id": str(item["id"])}) for item in page]
                 for row in rows:
+                    variants.admit(row)
                     found.add(row["list_id"])
                     fields.update(row)
+                items += page
                 metrics[ROWS_READ] += len(rows)
                 yield variants.split(rows)
-            if limited:
+            if limited or metrics[UNPROVEN]:
                 return
             if merged and "ids" in state:
                 guard_deletions("lists", IdSketch.from_state(state["ids"]), found, allow_deletes)
             report_missing_fields("lists", state, fields)
             state["ids"] = found.to_state()
+            note(items)
             if merged:
                 yield HiddenRows([{"list_id": COMPLETE_SCAN_MARKER}])
 

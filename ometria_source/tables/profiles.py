@@ -7,12 +7,11 @@ in a temporary file, so that the other need not request them again; memory stays
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timezone
 from typing import IO, Any
 
 import dlt
@@ -22,8 +21,9 @@ from dlt.extract import DltResource
 
 from ometria_source.api.client import Account, JsonObject, OmetriaClient
 from ometria_source.api.offset_scan import scan
-from ometria_source.constants import PROFILES_LOOKBACK
+from ometria_source.constants import PROFILES_LOOKBACK, SHARED_FOR
 from ometria_source.exceptions import InvalidSettingError, UnexpectedAnswerError
+from ometria_source.naming import Field, snake_case
 from ometria_source.privacy.apply import RowPrivacy
 from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
@@ -36,28 +36,32 @@ from ometria_source.sync.deletes import (
     is_merged,
     snapshot_merge,
 )
-from ometria_source.sync.metrics import ROWS_EXPECTED, ROWS_READ, counting
+from ometria_source.sync.metrics import ROWS_EXPECTED, ROWS_READ, add_note, counting
 from ometria_source.sync.notices import report_missing_fields
-from ometria_source.sync.rows import Row, RowMapper, Variants, in_snake_case, read_instant
+from ometria_source.sync.rows import FIELD_PREFIX, Row, RowMapper, Variants, flat, read_stored_instant
 from ometria_source.sync.snapshot import KEPT_COLUMNS
 from ometria_source.sync.state import Watermark
 from ometria_source.sync.steps import HiddenRows, is_pipeline_run
 
-log = logging.getLogger(__name__)
-
 PATH = "/profiles"
 
-# A finished scan serves the run that made it. A source object that is used again later reads anew.
-SHARED_FOR = timedelta(minutes=10)
+# The two forms of a phone number are one text, or its parts (seen in a public client's model).
+PHONE_FIELDS: Mapping[Field, str] = {
+    ("phone_number", "number"): "phone_number",
+    ("phone_number", "country_code"): "phone_number_country",
+}
 
 # Ometria's spelling: Ometria docs, Profiles API. The columns' names: Daasity's Ometria integration specification.
-RENAMES = {"id": "profile_id", "name": "customer_name", "firstname": "first_name", "lastname": "last_name"}
+RENAMES: Mapping[Field, str] = {
+    "id": "profile_id",
+    "name": "customer_name",
+    "firstname": "first_name",
+    "lastname": "last_name",
+    **PHONE_FIELDS,
+}
 
 # Objects whose fields become columns of their own (Ometria docs: Profiles API).
-FLATTENED = ("dates", "stats")
-
-# The two forms of a phone number are one text, or its parts (seen in a public client's model).
-PHONE_PARTS = {"number": "phone_number", "country_code": "phone_number_country"}
+FLATTENED = ("dates", "stats", "phone_number")
 
 # Lists whose order means nothing: of tags, identities and segments.
 UNORDERED = ("tags", "identities", "lists")
@@ -255,9 +259,10 @@ def profiles_resource(
         client = account.client("profiles")
         # outside of a run all is read, and nothing is noted
         state = dlt.current.resource_state() if is_pipeline_run() else {}
-        watermark = Watermark(state, full_scan_days)
+        watermark = Watermark("profiles", state, full_scan_days)
         since = None if watermark.is_complete_scan_due else watermark.last_scan
-        mapper, variants = ProfileMapper(spread), Variants()
+        mapper = ProfileMapper(spread)
+        variants = Variants(mapper.names)
         protect = RowPrivacy(privacy).row
         found = IdSketch()
         fields: set[str] = set()
@@ -268,6 +273,7 @@ def profiles_resource(
             for page in profile_pages(client, since):
                 rows = [protect(mapper.row(profile)) for profile in page]
                 for profile, row in zip(page, rows, strict=True):
+                    variants.admit(row)
                     note(profile)
                     found.add(row["profile_id"])
                     fields.update(row)
@@ -293,15 +299,19 @@ def profiles_resource(
 
 
 class ProfileMapper:
-    """Turns profiles into rows of the table.
+    """Turns profiles into rows of the table, in a run.
 
     Args:
         spread: As `spread_columns` gave it.
+
+    Attributes:
+        names: Of the table's columns.
     """
 
     def __init__(self, spread: Mapping[str, str]) -> None:
         self._spread = spread
         self._mapper = RowMapper("profiles", COLUMNS, RENAMES, derived=(*spread, *KEPT_COLUMNS))
+        self.names = self._mapper.names
 
     def row(self, profile: JsonObject) -> Row:
         """The row of one profile.
@@ -313,7 +323,11 @@ class ProfileMapper:
             Values by column name; the fields of `dates`, `stats` and of a structured `phone_number` in columns of their
             own.
         """
-        row = self._mapper.row(flat(profile))
+        fields = flat(profile, FLATTENED, FIELD_PREFIX)
+        for field, value in fields.items():
+            if isinstance(field, tuple) and field[0] == "dates" and (instant := read_stored_instant(value)) is not None:
+                fields[field] = instant
+        row = self._mapper.row(fields)
         row["profile_id"] = str(row["profile_id"])
         if row.get("country") is None and "country_id" in row:
             row["country"] = row.pop("country_id")
@@ -341,7 +355,7 @@ def spread_columns(names: Iterable[str]) -> dict[str, str]:
     """
     columns: dict[str, str] = {}
     for name in names:
-        column = in_snake_case(f"properties__{name}")
+        column = snake_case(f"properties__{name}")
         if not str(name).strip() or column == "properties":
             raise InvalidSettingError("spread_properties", "holds an empty name; name keys of `properties`.")
         if column in columns:
@@ -355,39 +369,12 @@ def spread_columns(names: Iterable[str]) -> dict[str, str]:
 def _warn_of_missing(spread: Mapping[str, str], found: Collection[str]) -> None:
     """Say which names of `spread_properties` no profile of a complete scan has; `found`: the columns that any has."""
     if missing := [f"`{name}`" for column, name in spread.items() if found and column not in found]:
-        log.warning("profiles: no profile has %s in `properties`; check `spread_properties`", ", ".join(missing))
+        add_note("profiles", f"no profile has {', '.join(missing)} in `properties`; check `spread_properties`")
 
 
 def _key_of(name: str, properties: JsonObject) -> str | None:
     """The key that a name of `spread_properties` stands for; None: there is none."""
     if name in properties:
         return name
-    wanted = in_snake_case(name)
-    return next((key for key in properties if in_snake_case(key) == wanted), None)
-
-
-def flat(profile: JsonObject) -> JsonObject:
-    """The profile with the parts of `dates`, `stats` and a structured `phone_number` beside the other fields.
-
-    Args:
-        profile: As the API gave it.
-
-    Returns:
-        Fields such as `dates__acquired`. A part that meets another field keeps its place, and the field gets a suffix.
-    """
-    parts: dict[str, Any] = {}
-    for name in FLATTENED:
-        if isinstance(profile.get(name), dict):
-            parts.update({f"{name}__{part}": value for part, value in profile[name].items()})
-    phone = profile.get("phone_number")
-    if isinstance(phone, dict):
-        parts.update({PHONE_PARTS.get(part, f"phone_number__{part}"): value for part, value in phone.items()})
-    for name, value in parts.items():
-        if name.startswith("dates__") and (instant := read_instant(value)) is not None:
-            parts[name] = instant
-    rest = {
-        (f"{name}_2" if name in parts else name): value
-        for name, value in profile.items()
-        if not (name in (*FLATTENED, "phone_number") and (value is None or isinstance(value, dict)))
-    }
-    return parts | rest
+    wanted = snake_case(name)
+    return next((key for key in properties if snake_case(key) == wanted), None)

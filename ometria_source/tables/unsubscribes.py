@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import datetime, timezone
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
 from ometria_source.api.client import Account, JsonObject
+from ometria_source.api.offset_scan import SeenIds
 from ometria_source.api.window_scan import END_OF_TIME, WindowScan
 from ometria_source.constants import FIRST_UNSUBSCRIBE, UNSUBSCRIBES_LAG
 from ometria_source.privacy.apply import RowPrivacy
@@ -22,12 +23,10 @@ from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import is_limited
 from ometria_source.sync.destination import running_strategy
-from ometria_source.sync.metrics import ROWS_READ, counting
+from ometria_source.sync.metrics import BACKFILL, ROWS_READ, add_note, counting
 from ometria_source.sync.notices import LogFields
 from ometria_source.sync.rows import Row, RowMapper, Variants, read_instant
 from ometria_source.sync.state import start_of_table
-
-log = logging.getLogger(__name__)
 
 PATH = "/unsubscribes"
 
@@ -104,7 +103,7 @@ def unsubscribes_resource(
             cursor: On `timestamp` (UTC). Reaches back two days on every run, because a `reason` may be filled in later.
 
         Yields:
-            One list of rows per window of time, oldest first. Rows repeat across runs; `unsubscribe_id` makes them one.
+            Lists of rows, by windows of time, oldest first. Rows repeat across runs; `unsubscribe_id` makes them one.
 
         Raises:
             ConfigurationError: The table cannot be merged; as `strategy_at`.
@@ -113,7 +112,7 @@ def unsubscribes_resource(
             IncompleteScanError: One second holds more rows than Ometria gives at a time.
             OmetriaError: As `OmetriaClient.get`.
         """
-        running_strategy()
+        strategy = running_strategy()
         begin(privacy)
         now = datetime.now(timezone.utc)
         client = account.client("unsubscribes")
@@ -126,20 +125,18 @@ def unsubscribes_resource(
             first = max(first, start_of_table("unsubscribes", state, start_date, FIRST_UNSUBSCRIBE))
         mapper = RowMapper("unsubscribes", COLUMNS, {}, derived=("unsubscribe_id", "_cursor"))
         protection = RowPrivacy(privacy)
-        variants = Variants()
+        variants = Variants(mapper.names)
         limited, without_cursor = is_limited(), 0
-        last_window: set[str] = set()
-        # those that belong to any window
-        without_time: set[str] = set()
-        with counting(client) as metrics:
+        # rows near the bound of a window come twice; those without a time, with any
+        seen = SeenIds()
+        with counting(client) as metrics, closing(seen):
+            metrics[BACKFILL] = int(end_date is not None and strategy is not None)
             scan = WindowScan(client, PATH, now, lambda event: read_instant(event.get("timestamp")))
             for events in scan.read(first, end_date or END_OF_TIME):
                 keyed = _keyed(mapper, protection, events)
                 rows = {event_id: row for event_id, row in keyed if _is_within(row, first, end_date)}
-                seen = last_window | without_time
-                fresh = [row for identifier, row in rows.items() if identifier not in seen]
-                last_window = set(rows)
-                without_time |= {row["unsubscribe_id"] for row in fresh if not _has_time(row)}
+                new = (row for row, is_new in zip(rows.values(), seen.add(rows), strict=True) if is_new)
+                fresh = [row for row in new if variants.admit(row)]
                 for row in fresh:
                     fields.add(row)
                     if not _is_past(row, now):
@@ -153,9 +150,9 @@ def unsubscribes_resource(
             if not metrics[ROWS_READ]:
                 yield dlt.mark.materialize_table_schema()
             if without_cursor:
-                log.warning(
-                    "unsubscribes: %d rows have a timestamp that is in the future or unreadable; they were loaded",
-                    without_cursor,
+                add_note(
+                    "unsubscribes",
+                    f"{without_cursor} rows have a timestamp that is in the future or unreadable; they were loaded",
                 )
 
     return unsubscribes
@@ -182,7 +179,8 @@ def _keyed(mapper: RowMapper, protection: RowPrivacy, events: list[JsonObject]) 
     for event in events:
         # or else a key would tell, to whoever tries all addresses, which of them was hashed
         row = mapper.row(event)
-        identifier = unsubscribe_id({field: protection.value(field, row.get(field)) for field in KEY_FIELDS})
+        for_keys = mapper.row_for_keys(row)
+        identifier = unsubscribe_id({field: protection.value(field, for_keys.get(field)) for field in KEY_FIELDS})
         yield identifier, protection.row({**row, "unsubscribe_id": identifier})
 
 

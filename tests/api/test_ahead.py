@@ -27,7 +27,7 @@ def test_a_page_that_waits_for_its_turn_is_called_off_when_a_short_one_arrives()
         assert handle.cancelled.wait(SOON), "the page past the end is still wanted"
         raise RequestCancelledError
 
-    pages = PagePrefetch(get, start=0, step=1, full=2, most=10)
+    pages = PagePrefetch(get, start=0, step=1, full=2, most=lambda: 10)
     try:
         assert [pages.take(), pages.take(), pages.take()] == [
             (0, [{"id": "a"}, {"id": "b"}]),

@@ -56,6 +56,7 @@ def test_only_get_is_sent_and_the_key_travels_in_its_header_only(ometria):
     assert [name for name, value in request.headers.items() if ometria.api_key in value] == ["x-ometria-auth"]
     assert request.query == {name: str(value) for name, value in SECRET_QUERY.items()}
     assert "cookie" not in request.headers
+    assert request.headers["accept-encoding"] == "gzip"
 
 
 @pytest.mark.parametrize("status", [401, 403])
@@ -179,12 +180,15 @@ def test_no_proxy_of_the_environment_gets_the_key_of_a_server_on_this_machine(om
     [
         "http://api.ometria.com/v2", "http://10.0.0.1/v2", "http://localhost.shop.test/v2", "http://127.0.0.1@shop.test",
         "ftp://api.ometria.com/v2", "api.ometria.com/v2", "https://", "", "https://user@api.ometria.com/v2",
-        "https://api.ometria.com/v2?x=1", "https://api.ometria.com/v2#x", "http://[::1/v2",
+        "https://:secret@api.ometria.com/v2", "https://@api.ometria.com/v2", "https://api.ometria.com/v2\n",
+        "https://api.ometria.com\r\n/v2", "https://api.ometria.com/\tv2", " https://api.ometria.com/v2",
+        "https://api.ometria.com/v2\x00", "https://api.ometria.com/v2?x=1", "https://api.ometria.com/v2#x", "http://[::1/v2",
     ],
 )  # fmt: skip
 def test_an_address_to_which_the_key_must_not_travel_is_refused(base_url):
-    with pytest.raises(InvalidSettingError, match="base_url"):
+    with pytest.raises(InvalidSettingError, match="base_url") as refusal:
         Account(base_url, "key", 1, 1)
+    assert "secret" not in str(refusal.value)
 
 
 @pytest.mark.parametrize(

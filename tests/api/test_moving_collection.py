@@ -15,6 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, event, example, given, settings
 from hypothesis import strategies as st
 
@@ -84,6 +85,8 @@ class Collection:
 class ModelClient:
     """Stands in for the client: asks the model without a socket between."""
 
+    largest_answer = 0
+
     def __init__(self, collection: Collection, requests_per_second: float) -> None:
         self.requests_per_second = requests_per_second
         self._collection = collection
@@ -132,7 +135,8 @@ RATES = st.sampled_from([0.1, 1.0, 4.0])
 LIMITS = st.sampled_from([2, 5, 250])
 
 
-@settings(max_examples=1500, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.thorough
+@settings(max_examples=examples(1000), deadline=None, suppress_health_check=list(HealthCheck))
 @example(Collection(10, 5, [], 2, [[], [("delete", 0.0)]], False), 5, 0.1, True)
 @example(Collection(10, 5, [], 2, [[], [("delete", 0.45)]], False), 5, 0.1, True)
 @example(Collection(3, 2, [], 2, [[], [], [("delete", 0.0)]], False), 2, 0.1, True)
@@ -147,12 +151,29 @@ def test_every_row_that_is_there_throughout_is_returned_once(collection, page_li
     event(f"{len(collection.always_there)} of {collection.size} rows are there throughout")
 
 
-@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.thorough
+@settings(max_examples=examples(500), deadline=None, suppress_health_check=list(HealthCheck))
 @given(collections("insert", "delete", "move"), LIMITS, RATES)
 def test_when_rows_move_as_well_none_comes_twice_and_the_scan_ends(collection, page_limit, rate):
     rows = read(collection, page_limit, rate)
 
     assert len(rows) == len(set(rows))
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(collections("insert", "delete"), st.integers(0, 40), RATES)
+def test_a_size_changes_nothing_unless_the_first_answer_has_as_many_rows(collection, size, rate):
+    """Then one answer is the whole, as the collection was at that time."""
+    scan = OffsetScan(ModelClient(collection, rate), "/rows", paged=False, size=size)
+
+    rows = [row["id"] for page in scan.pages() for row in page]
+
+    assert len(rows) == len(set(rows))
+    if collection.requests == 1:
+        assert len(rows) in (0, size)
+        assert len(rows) % 10 != 0 or not rows
+    else:
+        assert collection.always_there <= set(rows)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
@@ -192,7 +213,8 @@ def server() -> Iterator[ThreadingHTTPServer]:
     thread.join()
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.thorough
+@settings(max_examples=examples(60), deadline=None, suppress_health_check=list(HealthCheck))
 @given(collections("insert", "delete"), LIMITS)
 def test_over_real_sockets_with_pages_in_flight_no_row_is_lost_either(server, collection, page_limit):
     server.collection = collection

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from examples import examples
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
@@ -68,7 +69,8 @@ def event_times(draw) -> list[datetime]:
     return draw(st.randoms(use_true_random=False)).sample(times, len(times))
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.thorough
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=list(HealthCheck))
 @example(Behaviour(unsubscribes_cap=10), [START + timedelta(seconds=number) for number in range(60)])
 @example(Behaviour(), [START])
 @example(Behaviour(), [NOW + timedelta(days=300 * number) for number in range(20)])
@@ -107,7 +109,8 @@ def test_ten_events_in_one_second_of_a_capped_server_are_refused(log, order):
         read(log)
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@pytest.mark.thorough
+@settings(max_examples=examples(30), deadline=None, suppress_health_check=list(HealthCheck))
 @example(Behaviour(unsubscribes_cap=10, before_inclusive=True), [6, 6, 6, 6])
 @example(Behaviour(unsubscribes_cap=10, before_inclusive=True, unsubscribes_order="descending"), [9, 9, 9, 9])
 @given(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import inspect
 import os
 import re
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ import pytest
 import sqlglot
 import yaml
 from dlt.destinations.impl.snowflake.configuration import SnowflakeClientConfiguration, SnowflakeCredentials
+from warm_python import warm_python
 
 from ometria_source import ometria_source
 from ometria_source.simulator import SimulatedAccount
@@ -110,10 +112,14 @@ def computer(workspace, tmp_path, ometria, export, postgres_server, monkeypatch)
     (programs / "pip").write_text(PIP.format(python=sys.executable, root=ROOT))
     (programs / "pip").chmod(0o755)
     # as an installation would put it there
-    (programs / "ometria-pipeline").write_text(
-        f'#!/bin/sh\nexec {sys.executable} {ROOT}/pipelines/ometria_pipeline.py "$@"\n'
+    warm = shlex.join(warm_python())
+    pipeline = f'#!/bin/sh\nexec {warm} {ROOT}/pipelines/ometria_pipeline.py "$@"\n'
+    python = (
+        f'#!/bin/sh\ncase "$1" in *ometria_pipeline.py) exec {warm} "$@" ;; *) exec {sys.executable} "$@" ;; esac\n'
     )
-    (programs / "ometria-pipeline").chmod(0o755)
+    for name, text in {"ometria-pipeline": pipeline, "python": python}.items():
+        (programs / name).write_text(text)
+        (programs / name).chmod(0o755)
     monkeypatch.setenv("PATH", os.pathsep.join([str(programs), str(Path(sys.executable).parent), os.environ["PATH"]]))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres_server)
@@ -131,7 +137,7 @@ def computer(workspace, tmp_path, ometria, export, postgres_server, monkeypatch)
 def run_sh(text: str, computer: Path) -> str:
     for said, done in STAND_INS.items():
         text = text.replace(said, done)
-    text = text.replace("/srv/", f"{computer}/srv/").replace("=/tmp/", f"={computer}/")
+    text = text.replace("/srv/", f"{computer}/srv/")
     result = subprocess.run(["bash", "-euo", "pipefail", "-c", text], capture_output=True, text=True, check=False)
     told = result.stdout + result.stderr
     assert result.returncode == 0, told

@@ -13,6 +13,7 @@ from datetime import datetime, timedelta, timezone
 import psycopg2
 import pytest
 from machine import KILLED_PROGRAM, PROGRAM
+from warm_python import warm_python
 
 from destinations.places import Place
 from ometria_source.simulator import SimulatedAccount
@@ -59,14 +60,20 @@ def worker(at_postgres, tmp_path, monkeypatch):
         monkeypatch.setenv(name, value)
     with ExitStack() as running:
 
-        def start(number: int, *driver: object) -> subprocess.Popen[str]:
+        def start(number: int, *driver: object, days: tuple[str, ...] = ()) -> subprocess.Popen[str]:
             own = {
                 "DLT_DATA_DIR": str(tmp_path / f"worker_{number}"),
                 "DESTINATION__STAGING_DATASET_NAME_LAYOUT": f"%s_staging_{number}",
                 "SQL_CLIENT": at_postgres.sql_client,
                 "WATCHED_FOLDERS": str(tmp_path / f"worker_{number}"),
             }
-            command = [sys.executable, *driver, PROGRAM, *at_postgres.arguments, *window(number)]
+            command = [
+                *warm_python(),
+                *driver,
+                PROGRAM,
+                *at_postgres.arguments,
+                *(days or window(number)),
+            ]
             process = subprocess.Popen(
                 list(map(str, command)),
                 env=os.environ | own,
@@ -74,7 +81,10 @@ def worker(at_postgres, tmp_path, monkeypatch):
                 stderr=subprocess.PIPE,
                 text=True,
             )
-            return running.enter_context(process)
+            running.enter_context(process)
+            # one that a failed test leaves would be waited for without end
+            running.callback(process.kill)
+            return process
 
         yield start
 
@@ -146,6 +156,43 @@ def test_an_event_in_files_of_several_windows_is_there_once(account, bucket, at_
     keys = [row["event_key"] for row in at_postgres.rows("email_events")]
     assert len(keys) == len(set(keys))
     assert set(keys) == {row["event_key"] for row in in_one_run.rows("email_events")}
+
+
+def test_workers_that_meet_names_of_one_column_for_the_first_time(at_postgres, bucket, worker):
+    """Each has a name of its own for the same column, and has read its files before any of them loads."""
+    names = ("userId", "UserId", "user_id", "User-ID")
+    for number, name in enumerate(names):
+        path = bucket / f"{number}.csv"
+        path.write_text(f"id,{name},only{number}\n{number},value of {name},{number}\n")
+        at = (START + timedelta(days=DAYS // WORKERS * number, hours=1)).timestamp()
+        os.utime(path, (at, at))
+    database = psycopg2.connect(at_postgres.settings["DESTINATION__POSTGRES__CREDENTIALS"])
+    with database.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_lock(hashtext(%s))", (at_postgres.dataset,))
+        processes = [worker(number) for number in range(WORKERS)]
+        for process in processes:
+            next(line for line in process.stderr if "waits for its turn" in line)
+    database.close()
+    assert_loaded(processes)
+
+    rows = {row["id"]: row for row in at_postgres.rows("email_events")}
+    assert len(rows) == WORKERS
+    held = {}
+    for number, name in enumerate(names):
+        (held[name],) = [column for column, value in rows[str(number)].items() if value == f"value of {name}"]
+        assert rows[str(number)][f"only{number}"] == str(number)
+    assert len(set(held.values())) == WORKERS
+    assert "user_id" in held.values()
+
+    # a worker with a new working folder knows the columns of all
+    for number, name in enumerate(names):
+        (bucket / f"{number}.csv").write_text(f"id,{name}\n{number + 10},again {name}\n")
+        at = (START + timedelta(hours=number)).timestamp()
+        os.utime(bucket / f"{number}.csv", (at, at))
+    assert_loaded([worker(7, days=window(0))])
+    rows = {row["id"]: row for row in at_postgres.rows("email_events")}
+    for number, name in enumerate(names):
+        assert rows[str(number + 10)][held[name]] == f"again {name}"
 
 
 def test_a_worker_that_waits_for_its_turn_says_so_and_can_be_interrupted(at_postgres, worker, in_one_run):

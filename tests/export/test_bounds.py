@@ -24,6 +24,7 @@ from ometria_source.export.compression import UNSUSPECTED_BYTES
 from ometria_source.export.json_text import json_field
 from ometria_source.export.read import read_tables
 from ometria_source.privacy.rules import TablePrivacy
+from ometria_source.sync import new_columns
 from ometria_source.tables.email_events.rows import EventRows
 
 MIB = 1 << 20
@@ -305,6 +306,7 @@ def test_what_small_tables_take_beside_their_cells_is_counted(monkeypatch):
 def test_work_is_linear_in_the_number_of_columns(path, monkeypatch):
     """Ten times the columns take ten times as long, not a hundred."""
     monkeypatch.setattr(reading, "MAX_COLUMNS", 1 << 20)
+    monkeypatch.setattr(new_columns, "MAX_NEW_COLUMNS", 1 << 20)
     seconds = []
     for columns in (200, 2_000):
         names = [f"Column {number}" for number in range(columns)]

@@ -3,17 +3,18 @@
 # ruff: noqa: DTZ001 -- timestamps without a zone are what is tested
 from __future__ import annotations
 
-import re
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime, time, timezone
 from decimal import Decimal
 
 import pyarrow as pa
 import pytest
+from dlt.common.normalizers.naming.snake_case import NamingConvention
 
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.json_text import json_columns, json_field
 from ometria_source.export.types import ColumnTypes, cast_declared
+from ometria_source.naming import ColumnNames
 
 PERSON = "ada@shop.test"
 EXPECTED_TYPES = {
@@ -38,8 +39,10 @@ def utc(*parts):
     return datetime(*parts, tzinfo=timezone.utc)
 
 
-def snake(name):
-    return re.sub(r"\W", "_", name).lower()
+def column_types(known):
+    """The types of a table that has columns of these types."""
+    stored = {name: {"name": name, "data_type": data_type} for name, data_type in known.items()}
+    return ColumnTypes(known, ColumnNames(stored, NamingConvention()))
 
 
 def conformed(types, **columns):
@@ -168,7 +171,7 @@ def test_a_column_that_has_its_type_already_is_kept():
 
 
 def test_the_first_type_of_a_column_stays():
-    types = ColumnTypes({}, snake)
+    types = column_types({})
     assert conformed(types, a=[1, 2]) == {"a": [1, 2]}
     found = types.conform(pa.table({"a": [3.0]}))
     assert found.schema.field("a").type == pa.int64()
@@ -187,7 +190,7 @@ def test_the_first_type_of_a_column_stays():
     ],
 )
 def test_a_value_that_fits_is_cast_without_loss(known, column, expected):
-    found = ColumnTypes({"a": known}, snake).conform(pa.table({"a": column, "n": ["x"] * len(column)}))
+    found = column_types({"a": known}).conform(pa.table({"a": column, "n": ["x"] * len(column)}))
     assert found.drop_columns("n").to_pydict() == expected
 
 
@@ -204,13 +207,13 @@ def test_a_value_that_fits_is_cast_without_loss(known, column, expected):
     ],
 )
 def test_a_value_that_does_not_fit_goes_to_a_variant_column(known, column, variant):
-    found = conformed(ColumnTypes({"a": known}, snake), a=column)
+    found = conformed(column_types({"a": known}), a=column)
     assert found[variant] == column.to_pylist()
     assert [value for value in found.get("a", []) if value is not None] == []
 
 
 def test_an_object_is_no_text():
-    types = ColumnTypes({"a": "text"}, snake)
+    types = column_types({"a": "text"})
     schema = pa.schema([json_field("a")])
     found = types.conform(pa.Table.from_arrays([pa.array(['{"b":1}', None])], schema=schema))
     assert found.to_pydict() == {"a": [None, None], "a__v_json": ['{"b":1}', None]}
@@ -218,7 +221,7 @@ def test_an_object_is_no_text():
 
 
 def test_no_value_is_lost_or_doubled_when_a_column_mixes_what_fits_and_what_does_not():
-    found = conformed(ColumnTypes({"a": "bigint"}, snake), a=[1.0, 1.5, None, 3.0])
+    found = conformed(column_types({"a": "bigint"}), a=[1.0, 1.5, None, 3.0])
     assert set(found) == {"a", "a__v_double"}
     both = [[v for v in pair if v is not None] for pair in zip(found["a"], found["a__v_double"], strict=True)]
     assert both == [[1], [1.5], [], [3]]
@@ -226,7 +229,7 @@ def test_no_value_is_lost_or_doubled_when_a_column_mixes_what_fits_and_what_does
 
 def test_every_type_comes_as_the_same_arrow_type_from_every_file():
     """dlt cannot load one column that comes as two Arrow types."""
-    types = ColumnTypes({}, snake)
+    types = column_types({})
     moment = datetime(2024, 2, 3)
     files = [
         {"a": pa.array([moment], pa.timestamp("us")), "b": pa.array([Decimal("1.5")], pa.decimal128(5, 2))},
@@ -242,13 +245,13 @@ def test_every_type_comes_as_the_same_arrow_type_from_every_file():
 
 
 def test_json_stays_marked():
-    types = ColumnTypes({}, snake)
+    types = column_types({})
     found = types.conform(pa.Table.from_arrays([pa.array(["[1]"])], schema=pa.schema([json_field("a")])))
     assert json_columns(found) == ["a"]
 
 
 def test_names_are_normalised_and_two_that_collide_are_both_kept():
-    types = ColumnTypes({}, snake)
+    types = column_types({})
     assert conformed(types, **{"Event Type": ["open"]}) == {"event_type": ["open"]}
     found = conformed(types, **{"Opened At": ["x"], "opened_at": ["y"], "opened at": ["z"]})
     assert sorted(value for (value,) in found.values()) == ["x", "y", "z"]
@@ -258,7 +261,7 @@ def test_names_are_normalised_and_two_that_collide_are_both_kept():
 def test_a_column_named_like_a_variant_is_not_overwritten():
     for order in (["a", "a__v_text"], ["a__v_text", "a"]):
         table = pa.table({"a": ["x"], "a__v_text": ["y"]}).select(order)
-        found = ColumnTypes({"a": "bigint"}, snake).conform(table)
+        found = column_types({"a": "bigint"}).conform(table)
         assert len(set(found.column_names)) == len(found.column_names)
         values = [value for (value,) in found.to_pydict().values() if value is not None]
         assert sorted(values) == ["x", "y"]
@@ -267,7 +270,7 @@ def test_a_column_named_like_a_variant_is_not_overwritten():
 def test_files_that_are_read_in_parallel_agree_on_one_type():
     columns = [pa.array([1]), pa.array([1.5]), pa.array(["x"]), pa.array([True])]
     for _ in range(20):
-        types = ColumnTypes({}, snake)
+        types = column_types({})
         with ThreadPoolExecutor(8) as pool:
             tables = list(pool.map(lambda n: types.conform(pa.table({"A b": columns[n % 4]})), range(32)))  # noqa: B023  used up in this turn
         seen = {}

@@ -347,6 +347,7 @@ def test_a_record_beyond_the_bound_is_refused_where_the_file_ends_with_it(monkey
     assert (error.line, "longer than" in str(error)) == (3, True)
 
 
+@pytest.mark.slow
 def test_twenty_thousand_columns_are_read(monkeypatch):
     """In many blocks, where they are not too many for a warehouse."""
     monkeypatch.setattr(reading, "MAX_COLUMNS", 20_000)

@@ -6,7 +6,8 @@ import tempfile
 
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from examples import examples
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ometria_source.export import batches as module
@@ -17,6 +18,8 @@ def table(keys, first=0):
     return pa.table({"key": pa.array(keys, pa.string()), "number": range(first, first + len(keys))})
 
 
+@pytest.mark.thorough
+@settings(max_examples=examples(100))
 @given(parts=st.lists(st.none() | st.lists(st.sampled_from("abcdefgh"), max_size=12), max_size=12))
 def test_the_first_row_of_each_key_comes_through_in_its_own_table(parts):
     tables, expected, seen, number = [], [], set(), 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 import pytest
+from examples import examples
 from export_files import samples
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -71,7 +72,8 @@ CELLS = st.one_of(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@pytest.mark.thorough
+@settings(max_examples=examples(150), deadline=None)
 @given(st.lists(CELLS, max_size=5))
 def test_whatever_is_guessed_can_be_cast_and_numbers_keep_their_value(values):
     guess = guess_type("x", pa.array(values, pa.string()))

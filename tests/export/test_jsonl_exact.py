@@ -7,6 +7,7 @@ import math
 
 import pyarrow as pa
 import pytest
+from examples import examples
 from export_files import refusal, rows, table, tables
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,9 +16,9 @@ from peak_memory import run_measured
 from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export import compression
 from ometria_source.export import jsonl as jsonl_reader
-from ometria_source.export.json_text import MAX_INTEGER_DIGITS, MAX_JSON_DEPTH, is_nested, json_text, parse_json
 from ometria_source.export.row_keys import row_keys
 from ometria_source.export.types import fitting, parse_text
+from ometria_source.json_values import MAX_INTEGER_DIGITS, MAX_JSON_DEPTH, is_nested, json_text, parse_json
 
 LONG = "123456789012345678901234567890"
 
@@ -311,7 +312,8 @@ def normal(value: object) -> object:
     return (type(value).__name__, value)
 
 
-@settings(deadline=None, max_examples=400)
+@pytest.mark.thorough
+@settings(deadline=None, max_examples=examples(400))
 @given(value=_VALUES, ascii_only=st.booleans())
 def test_any_json_value_loads_equal(value, ascii_only):
     """What is stored is what Python's parser reads of the line."""
@@ -328,7 +330,8 @@ def test_any_json_value_loads_equal(value, ascii_only):
         assert normal(found) == normal(value)
 
 
-@settings(deadline=None, max_examples=400)
+@pytest.mark.thorough
+@settings(deadline=None, max_examples=examples(400))
 @given(one=_NESTED, other=_NESTED, data=st.data())
 def test_lines_that_differ_have_different_keys(one, other, data):
     """As nested values; at the top a number has the key of the text that csv would have."""
@@ -351,7 +354,8 @@ def _changed(value: object) -> object:
     return value + 1 if type(value) is int else value
 
 
-@settings(deadline=None, max_examples=300)
+@pytest.mark.thorough
+@settings(deadline=None, max_examples=examples(300))
 @given(text=st.text(alphabet='0123456789{}[]",:.eE+-\\ "aun', max_size=60) | st.text(max_size=30))
 def test_any_text_loads_equal_or_is_refused(text):
     """No text raises anything else, and what loads is what Python's parser reads."""
@@ -386,22 +390,25 @@ DROPPED_PATH = {"SOURCES__OMETRIA__DROP_COLUMNS": '["email_events.meta__first_na
 PERSON = '{"first_name":"Ada","email":"ada@shop.test"}'
 
 
-@pytest.mark.parametrize("levels", [10, 253, 254, 300, 1000])
 @pytest.mark.parametrize("rules", [{}, STRICT, HASHED_PATH, DROPPED_PATH], ids=["none", "strict", "path", "drop"])
 @pytest.mark.parametrize("name", ["e.jsonl", "e.csv"])
-def test_deep_events_load_and_leak_nothing(bucket, load, warehouse, monkeypatch, levels, rules, name):
+def test_deep_events_load_and_leak_nothing(bucket, load, warehouse, monkeypatch, rules, name):
     """Whatever the format and the rules; what cannot be looked into is hashed."""
     for key, value in rules.items():
         monkeypatch.setenv(key, value)
-    value = deep_list(levels, PERSON)
-    quoted = '"' + value.replace('"', '""') + '"'
-    text = event(1, value) + event(2, "[]") if name == "e.jsonl" else f"id,meta\n1,{quoted}\n2,[]\n"
-    (bucket / name).write_text(text)
+    cells = {levels: deep_list(levels, PERSON) for levels in (10, 253, 254, 300, 1000)} | {0: "[]"}
+    if name == "e.jsonl":
+        lines = [event(levels, cell) for levels, cell in cells.items()]
+    else:
+        lines = ["id,meta\n", *('{},"{}"\n'.format(levels, cell.replace('"', '""')) for levels, cell in cells.items())]
+    (bucket / name).write_text("".join(lines))
     load()
-    found = {str(row["id"]): json.dumps(row["meta"]) for row in warehouse.rows("email_events")}
-    assert len(found) == 2
-    assert ("Ada" in found["1"]) == (not rules)
-    assert ("ada@shop.test" in found["1"]) == (not rules or (rules is DROPPED_PATH and levels < 253))
+    found = {int(row["id"]): json.dumps(row["meta"]) for row in warehouse.rows("email_events")}
+    assert found.keys() == cells.keys()
+    for levels in cells.keys() - {0}:
+        assert ("Ada" in found[levels]) == (not rules), levels
+        is_shown = not rules or (rules is DROPPED_PATH and levels < 253)
+        assert ("ada@shop.test" in found[levels]) == is_shown, levels
 
 
 @pytest.mark.parametrize("rules", [{}, STRICT], ids=["none", "strict"])
@@ -421,24 +428,24 @@ def test_an_event_too_deep_to_parse_fails_the_table_with_its_line(bucket, run, l
     assert [row["id"] for row in warehouse.rows("email_events")] == [3]
 
 
-@pytest.mark.parametrize(
-    "cell",
-    [
+def test_text_that_is_nearly_json_leaks_nothing(bucket, load, warehouse, monkeypatch):
+    """A cell of csv is text, however deep, and personal keys in it are hashed under `strict`."""
+    for key, value in STRICT.items():
+        monkeypatch.setenv(key, value)
+    cells = [
         deep_list(2_000, PERSON),
         f'[{PERSON},NaN,"\\ud800"]',
         deep_list(400, f"{PERSON},NaN"),
         f"[{PERSON},{'7' * 5000}]",
-    ],
-)
-def test_text_that_is_nearly_json_leaks_nothing(bucket, load, warehouse, monkeypatch, cell):
-    """A cell of csv is text, however deep, and personal keys in it are hashed under `strict`."""
-    for key, value in STRICT.items():
-        monkeypatch.setenv(key, value)
-    (bucket / "e.csv").write_text('id,meta\n1,"' + cell.replace('"', '""') + '"\n')
+    ]
+    lines = ['{},"{}"\n'.format(number, cell.replace('"', '""')) for number, cell in enumerate(cells)]
+    (bucket / "e.csv").write_text("".join(["id,meta\n", *lines]))
     load()
-    (row,) = warehouse.rows("email_events")
-    assert "Ada" not in row["meta"]
-    assert "ada@" not in row["meta"]
+    rows = warehouse.rows("email_events")
+    assert len(rows) == len(cells)
+    for row in rows:
+        assert "Ada" not in row["meta"]
+        assert "ada@" not in row["meta"]
 
 
 @pytest.mark.parametrize("levels", [300, 2_000])

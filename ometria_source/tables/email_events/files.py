@@ -7,7 +7,6 @@ again.
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Collection, Iterator
 from copy import deepcopy
@@ -16,6 +15,7 @@ from typing import cast
 
 import dlt
 import pyarrow as pa
+from dlt.common.typing import TDataItems
 
 from ometria_source.exceptions import NoFilesError
 from ometria_source.export.bucket import BucketFile
@@ -23,14 +23,12 @@ from ometria_source.export.formats import is_hidden
 from ometria_source.privacy.consistency import check_rules, known_columns, record_rules
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import is_limited
-from ometria_source.sync.metrics import FILES_TO_READ, ROWS_READ
+from ometria_source.sync.metrics import FILES_TO_READ, NOTES, ROWS_READ, add_note
 from ometria_source.sync.notices import STATE_KEY, LogFields
 from ometria_source.sync.state import start_of_table
 from ometria_source.tables.email_events.manifest import Manifest
 from ometria_source.tables.email_events.reading import Export, FileReader
 from ometria_source.tables.email_events.rows import TABLE, EventRows
-
-log = logging.getLogger(__name__)
 
 # Before any file of any export: a first load without `start_date` reads them all. NTFS counts from 1601, and no file
 # system from an earlier year.
@@ -65,7 +63,7 @@ class EventFiles:
         # that of the resource: a notebook can give `pipeline.run` another one than the setting
         contract = self._schema.resolve_contract_settings_for_table(TABLE, resource.compute_table_schema())
         self._rows = EventRows(self._export.key, self._export.columns, self._schema, contract, privacy)
-        self._reader = FileReader(self._export, self._rows, self._count)
+        self._reader = FileReader(self._export, self._rows, self._count, self._add_note)
         self._cursor = cast(dlt.sources.incremental[datetime], resource.incremental)
         # dlt would compare and copy every row; `commit` moves it by files
         self._cursor.advance(self._newest())
@@ -82,7 +80,8 @@ class EventFiles:
             self._start = max(self._start, start_of_table(TABLE, state, self._start_date, FIRST_FILE))
             self._manifest = Manifest(state, self._start)
         self._metrics = resource.custom_metrics
-        self._metrics.clear()
+        for name in self._metrics.keys() - {NOTES}:
+            del self._metrics[name]
         self._metrics.update(dict.fromkeys((ROWS_READ, "files_read", "files_known", "files_before_window"), 0))
 
     def files(self) -> list[BucketFile]:
@@ -130,19 +129,17 @@ class EventFiles:
         if not matches and self._is_first_run:
             raise NoFilesError(self._export.file_glob)
         if not matches:
-            log.warning(
-                "email_events: no file of the export matches `file_glob` = `%s`, though files did before; check "
-                "`bucket_url` and `file_glob`",
-                self._export.file_glob,
+            self._add_note(
+                f"no file of the export matches `file_glob` = `{self._export.file_glob}`, though files did before; "
+                "check `bucket_url` and `file_glob`"
             )
         return new, known
 
     def _warn_of_files_after_window(self) -> None:
         if newer := self._metrics.get("files_after_window"):
-            log.warning(
-                "email_events: %d files are newer than this backfill. Where they were loaded before it, it puts older "
-                "rows of the same `email_events_key` in the place of theirs: load all windows from old to new",
-                newer,
+            self._add_note(
+                f"{newer} files are newer than this backfill. Where they were loaded before it, it puts older rows of "
+                "the same `email_events_key` in the place of theirs: load all windows from old to new"
             )
 
     def _with_newer(self, new: list[BucketFile], known: list[BucketFile]) -> tuple[list[BucketFile], list[BucketFile]]:
@@ -177,6 +174,10 @@ class EventFiles:
             if reading.rows:
                 self._fields.add(reading.columns)
 
+    def with_hints(self, table: pa.Table) -> TDataItems:
+        """A table as dlt takes it; as `EventRows.with_hints`."""
+        return self._rows.with_hints(table)
+
     def no_rows(self) -> pa.Table:
         """A table without rows, with the columns that every file gets.
 
@@ -201,19 +202,18 @@ class EventFiles:
             record_rules(self._privacy, dlt.current.resource_state(TABLE), known)
 
     def report_columns(self) -> None:
-        """Report declared columns that no file has, and columns that were left out because they have no name."""
+        """Report columns: two of one name, declared ones that no file has, those without a name."""
+        for note in self._rows.notes:
+            self._add_note(note)
         for name, question in self._rows.absent_columns(self._state.get(STATE_KEY, {})).items():
-            log.warning(
-                "email_events: `email_events_columns` names `%s`, a column that no file of this run has, so it is null "
-                "in every row%s",
-                name,
-                question,
+            self._add_note(
+                f"`email_events_columns` names `{name}`, a column that no file of this run has, so it is null in every "
+                f"row{question}"
             )
         if paths := self._reader.with_unnamed_columns:
-            log.warning(
-                "email_events: columns at the end without a name and without a value were left out of %s (files: %d)",
-                min(paths),
-                len(paths),
+            self._add_note(
+                f"columns at the end without a name and without a value were left out of {min(paths)} "
+                f"(files: {len(paths)})"
             )
 
     def commit(self) -> None:
@@ -235,6 +235,10 @@ class EventFiles:
     def _newest(self) -> datetime:
         """The cursor as the last run left it, without the lag."""
         return cast(datetime, self._cursor.get_state()["last_value"])
+
+    def _add_note(self, text: str) -> None:
+        with self._lock:
+            add_note(TABLE, text, self._metrics)
 
     def _count(self, what: str, number: int = 1) -> None:
         with self._lock:

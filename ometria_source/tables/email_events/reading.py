@@ -21,7 +21,7 @@ from ometria_source.export.bucket import BucketFile, OpenedFile, has_changed, li
 from ometria_source.export.csv import CsvDialect
 from ometria_source.export.read import read_tables
 from ometria_source.export.retry import RetryBudget
-from ometria_source.sync.metrics import ROWS_READ
+from ometria_source.sync.metrics import ROWS_READ, add_note
 from ometria_source.tables.email_events.rows import EventRows
 
 
@@ -67,7 +67,7 @@ class Export:
             if file.is_match:
                 matches.append(file)
             else:
-                log.warning("%s: %s %s", table, file["relative_path"], file.problem)
+                add_note(table, f"{file['relative_path']} {file.problem}")
         return matches
 
 
@@ -121,15 +121,23 @@ class FileReader:
         export: How to read them.
         rows: Makes rows of them.
         count: Adds a number to a metric.
+        note: Adds a note to the report.
 
     Attributes:
         with_unnamed_columns: The paths of files whose last columns have no name, and were left out.
     """
 
-    def __init__(self, export: Export, rows: EventRows, count: Callable[[str, int], None]) -> None:
+    def __init__(
+        self,
+        export: Export,
+        rows: EventRows,
+        count: Callable[[str, int], None],
+        note: Callable[[str], None],
+    ) -> None:
         self._export = export
         self._rows = rows
         self._count = count
+        self._add_note = note
         self.with_unnamed_columns: set[str] = set()
 
     def is_readable(self, file: BucketFile) -> bool:
@@ -169,11 +177,11 @@ class FileReader:
             attempt = yield from self._try(file, modified_at)
             seen = self._export.retry(look_again, file, path=path)
             if seen is None and attempt.is_lost:
-                log.warning("email_events: %s was deleted before its end was read; it is skipped", path)
+                self._add_note(f"{path} was deleted before its end was read; it is skipped")
                 return None
             if seen is None or attempt.is_still(file, *seen):
                 return self._reading(file, attempt, was_replaced=number > 0)
-            log.warning("email_events: %s was replaced while it was read; it is read again", path)
+            self._add_note(f"{path} was replaced while it was read; it is read again")
             file = seen[0]
             # of rows with one key the newest is kept, and this version may bear the time of the one that it replaced
             modified_at = max(file["modification_date"], modified_at + timedelta(microseconds=1))
@@ -243,6 +251,4 @@ class FileReader:
     def _skip(self, file: BucketFile, error: UnreadableFileError) -> None:
         self.with_unnamed_columns.discard(file["relative_path"])
         self._count("files_unreadable", 1)
-        log.warning(
-            "email_events: skipped %s: %s. Every run within `file_lag_days` tries it again", error.place, error.problem
-        )
+        self._add_note(f"skipped {error.place}: {error.problem}. Every run within `file_lag_days` tries it again")

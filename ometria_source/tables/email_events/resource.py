@@ -9,29 +9,31 @@ a file, so it is a property of the file that is read, not of its rows.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
-from typing import cast
+from typing import Any
 
 import dlt
-from dlt.common.data_types import TDataType
 from dlt.common.typing import TDataItems
 from dlt.extract import DltResource
 
+from ometria_source.exceptions import InvalidSettingError
 from ometria_source.export.batches import first_rows, row_groups, written_out
 from ometria_source.export.parallel import in_parallel
 from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.destination import DEFAULT_STRATEGY, running_strategy
+from ometria_source.sync.metrics import add_note
 from ometria_source.tables.email_events.files import FIRST_FILE, EventFiles
 from ometria_source.tables.email_events.reading import Export
-from ometria_source.tables.email_events.rows import KEY, TABLE, with_hints
-
-log = logging.getLogger(__name__)
+from ometria_source.tables.email_events.rows import KEY, TABLE
 
 SECONDS_A_DAY = 24 * 60 * 60
+
+
+# Where the state keeps the columns of `email_events_key`; none: all cells of a row are its key.
+KEY_STATE = "key_columns"
 
 
 def email_events_resource(
@@ -52,10 +54,6 @@ def email_events_resource(
         privacy: What is hashed and dropped.
         check_everywhere: Refuses a privacy rule for all tables that names none of these columns, nor another table's.
     """
-    columns = privacy.columns()
-    for name, data_type in export.columns.items():
-        columns[name] = {"data_type": cast(TDataType, data_type)}
-
     cursor: dlt.sources.incremental[datetime] = dlt.sources.incremental(
         "_file_modified_at",
         initial_value=(start_date if end_date else None) or FIRST_FILE,
@@ -64,7 +62,7 @@ def email_events_resource(
         primary_key=(),
     )
 
-    @dlt.resource(name=TABLE, primary_key=KEY, write_disposition="merge", columns=columns, incremental=cursor)
+    @dlt.resource(name=TABLE, primary_key=KEY, write_disposition="merge", columns=privacy.columns(), incremental=cursor)
     def email_events() -> Iterator[TDataItems]:
         """Events of e-mails that Ometria sent: what a row is depends on the account's export.
 
@@ -84,6 +82,9 @@ def email_events_resource(
                 event of this run is loaded.
         """
         begin(privacy, is_read_first=True)
+        state = dlt.current.resource_state()
+        check_event_key(export.key, state)
+        record_event_key(export.key, state)
         # dlt leaves out all but one row of a key, the newest, under this strategy only
         is_deduplicated = running_strategy() == DEFAULT_STRATEGY
         # one for each run: a reader of an earlier one may still be at it
@@ -96,15 +97,44 @@ def email_events_resource(
                     yield None
                 else:
                     has_table = True
-                    yield from map(with_hints, written_out(table))
+                    yield from map(reading.with_hints, written_out(table))
         if not has_table and TABLE not in dlt.current.source_schema().tables:
             # no file lies in the window of a backfill: the table is there all the same, as every other one is
-            yield from map(with_hints, written_out(reading.no_rows()))
+            yield from map(reading.with_hints, written_out(reading.no_rows()))
         reading.check_rules(check_everywhere)
         reading.report_columns()
         reading.commit()
 
     return email_events
+
+
+def check_event_key(key: Sequence[str] | None, state: Mapping[str, Any]) -> None:
+    """Refuse another `email_events_key` than that of the loaded rows: the same event would be there twice.
+
+    Args:
+        key: The setting.
+        state: Of the resource. State without a key, as of an earlier version, goes with any.
+
+    Raises:
+        InvalidSettingError: The rows that are there have another key.
+    """
+    before = state.get(KEY_STATE)
+    if before is not None and before != _recorded(key):
+        raise InvalidSettingError(
+            "email_events_key",
+            f"is not what it was when `{TABLE}` was loaded, so that the same event would be there twice. Nothing was "
+            f"read. Set it back, or load `{TABLE}` anew with a full refresh.",
+            table=TABLE,
+        )
+
+
+def record_event_key(key: Sequence[str] | None, state: dict[str, Any]) -> None:
+    """Keep in state by which key the rows are made."""
+    state.setdefault(KEY_STATE, _recorded(key))
+
+
+def _recorded(key: Sequence[str] | None) -> list[str]:
+    return sorted({*(key or ())})
 
 
 def email_event_files_resource(export: Export) -> DltResource:
@@ -120,7 +150,7 @@ def email_event_files_resource(export: Export) -> DltResource:
         for file in export.files("email_event_files"):
             if file.problem is not None:
                 # it has no size or time of its own
-                log.warning("email_event_files: %s %s", file["relative_path"], file.problem)
+                add_note("email_event_files", f"{file['relative_path']} {file.problem}")
                 continue
             yield [
                 {

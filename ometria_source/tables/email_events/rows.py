@@ -8,11 +8,10 @@ is applied here, and nothing is left for dlt to refuse.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from difflib import get_close_matches
 from functools import reduce
-from itertools import chain, count
+from itertools import chain
 from typing import cast
 
 import dlt
@@ -23,13 +22,18 @@ from dlt.common.schema import Schema
 from dlt.common.schema.typing import TSchemaContractDict, TTableSchemaColumns
 from dlt.common.typing import TDataItems
 
-from ometria_source.exceptions import SchemaContractError, UnreadableFileError
+from ometria_source.exceptions import InvalidSettingError, SchemaContractError, UnreadableFileError
 from ometria_source.export.batches import constant, cut
 from ometria_source.export.json_text import json_columns
 from ometria_source.export.row_keys import row_keys
 from ometria_source.export.types import ColumnTypes, cast_declared, data_type_of, is_variant
+from ometria_source.naming import ColumnNames, Field
 from ometria_source.privacy.apply import ArrowPrivacy
+from ometria_source.privacy.consistency import replaced_tables
 from ometria_source.privacy.rules import TablePrivacy
+from ometria_source.shown import nearest
+from ometria_source.sync.new_columns import NewColumns
+from ometria_source.sync.rows import shown_name
 
 
 class EventContract:
@@ -39,21 +43,36 @@ class EventContract:
         table: Its name, for the error.
         contract: What may be added.
         known: The columns that the table has; none: it is new, and takes the columns that it finds.
+        earlier: Those, or the ones of the table that a full refresh replaces.
+        names: Of the columns of its fields.
+        note: Takes a sentence for the user.
     """
 
-    def __init__(self, table: str, contract: TSchemaContractDict, known: Collection[str]) -> None:
+    def __init__(
+        self,
+        table: str,
+        contract: TSchemaContractDict,
+        known: Collection[str],
+        earlier: Collection[str],
+        names: ColumnNames,
+        note: Callable[[str], None],
+    ) -> None:
         self._table = table
         self._contract = contract
         self._known = known
+        self._names = names
+        self._new = NewColumns(table, {*earlier, *COLUMNS}, contract, note)
 
-    def apply(self, table: pa.Table) -> pa.Table:
+    def apply(self, table: pa.Table, declared: Collection[str] = ()) -> pa.Table:
         """The table without what the contract discards.
 
         Args:
             table: With the columns that it would have in the destination.
+            declared: Columns that are configured, which are not counted.
 
         Raises:
             SchemaContractError: The contract refuses a column.
+            TooManyColumnsError: There are more new columns than one run may add.
         """
         discarded = []
         for field in table.schema:
@@ -67,7 +86,19 @@ class EventContract:
                 table = table.filter(pc.is_null(table.column(field.name)))
             if mode != "evolve":
                 discarded.append(field.name)
-        return table.drop_columns(discarded) if discarded else table
+        table = table.drop_columns(discarded) if discarded else table
+        return self._without_too_many(table, declared)
+
+    def _without_too_many(self, table: pa.Table, declared: Collection[str]) -> pa.Table:
+        beyond = self._new.left_out((name for name in table.column_names if name not in declared), self._shown)
+        self._names.release(beyond)
+        for column in beyond if self._new.leaves_out_rows else ():
+            table = table.filter(pc.is_null(table.column(column)))
+        return table.drop_columns(beyond) if beyond else table
+
+    def _shown(self, column: str) -> str:
+        is_showable = _SHOWABLE_NAME.fullmatch(self._names.field(column) or "")
+        return shown_name(self._names.shown(column)) if is_showable else "…"
 
 
 TABLE = "email_events"
@@ -95,14 +126,6 @@ _SHOWABLE_NAME = re.compile(r"(?!.*[0-9]{5})[A-Za-z][A-Za-z0-9_]*")
 _INSTANT = pa.timestamp("us", tz="UTC")
 
 
-def with_hints(table: pa.Table) -> TDataItems:
-    """A table as dlt takes it: with hints of which columns hold JSON, and which are variants."""
-    hints: TTableSchemaColumns = {name: {"data_type": "json"} for name in json_columns(table)}
-    for field in filter(is_variant, table.schema):
-        hints[field.name] = {"data_type": cast(TDataType, data_type_of(field)), "variant": True}
-    return dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
-
-
 def proposal(name: str, names: Iterable[str]) -> str:
     """The question whether the most similar of some names is meant; empty where none is similar.
 
@@ -110,9 +133,19 @@ def proposal(name: str, names: Iterable[str]) -> str:
         name: As it is configured.
         names: Of the columns that there are.
     """
-    lower = {other.lower(): other for other in names if _SHOWABLE_NAME.fullmatch(other)}
-    matches = get_close_matches(name.lower(), lower, n=1)
-    return f"; is `{lower[matches[0]]}` meant?" if matches else ""
+    found = nearest(name, filter(_SHOWABLE_NAME.fullmatch, names))
+    return f"; is `{found}` meant?" if found else ""
+
+
+def dropped_key(name: str) -> InvalidSettingError:
+    """The error for a column of `email_events_key` that is left out, without a salt.
+
+    Args:
+        name: As it is configured.
+    """
+    return InvalidSettingError(
+        "drop_columns", f"names `{name}`, which is in `email_events_key`: set `pii_salt`, or hash it instead."
+    )
 
 
 class EventRows:
@@ -128,6 +161,7 @@ class EventRows:
     Attributes:
         privacy: Does so, and knows which columns came.
         names: The columns of the files that rows were made of, as they are there.
+        notes: Sentences for the user about the columns.
     """
 
     def __init__(
@@ -140,13 +174,16 @@ class EventRows:
     ) -> None:
         known = schema.tables.get(TABLE, {}).get("columns", {})
         types = {name: str(column["data_type"]) for name, column in known.items() if "data_type" in column}
-        self.privacy = ArrowPrivacy(privacy, schema.naming.normalize_identifier)
+        self.notes: list[str] = []
+        replaced = replaced_tables().get(TABLE, {}).get("columns", {})
+        self._names = ColumnNames(known or replaced, schema.naming, COLUMNS, report=self._note_new_name)
+        self.privacy = ArrowPrivacy(privacy, self._names)
         self.names: set[str] = set()
+        self._policy = privacy
         self._key = key
         self._declared = declared
-        self._normalize = schema.naming.normalize_path
-        self._types = ColumnTypes(types, self._normalize)
-        self._contract = EventContract(TABLE, contract, types)
+        self._types = ColumnTypes(types, self._names)
+        self._contract = EventContract(TABLE, contract, types, {*types, *replaced}, self._names, self.notes.append)
 
     def check(self, path: str, tables: Iterable[pa.Table]) -> None:
         """Find what is wrong with the rows of a file.
@@ -180,7 +217,9 @@ class EventRows:
 
         Raises:
             UnreadableFileError: As `check`; rows before the one that is wrong have been yielded then.
+            InvalidSettingError: A column of the key is left out, without a salt.
             SchemaContractError: The rows need a column that may not be added.
+            TooManyColumnsError: They need more new columns than one run may add.
         """
         rows = 0
         columns: set[str] = set()
@@ -188,17 +227,32 @@ class EventRows:
         def noted() -> Iterator[pa.Table]:
             for table in tables:
                 self.names.update(table.column_names)
-                columns.update(map(self._normalize, self._free_names(table.column_names)))
+                columns.update(self._names.columns(table.column_names).values())
                 yield table
 
         for table, typed in self._typed(path, noted()):
             # of the cells as they came or were hashed: a type that is declared later changes no key
             keys = row_keys(table, self._key)
-            named = typed.rename_columns(self._free_names(typed.column_names))
-            whole = self._with_lineage(self._types.conform(named), path, modified_at, rows, keys)
-            yield self._contract.apply(whole)
+            whole = self._with_lineage(self._types.conform(typed), path, modified_at, rows, keys)
+            yield self._contract.apply(whole, self._names.columns(self._declared).values())
             rows += len(keys)
         return rows, columns
+
+    def with_hints(self, table: pa.Table) -> TDataItems:
+        """A table as dlt takes it.
+
+        Args:
+            table: From `make`.
+
+        Returns:
+            The table with hints of which columns hold JSON, which are variants, and which field each belongs to.
+        """
+        hints = self._names.hints(table.column_names)
+        for name in json_columns(table):
+            hints.setdefault(name, {})["data_type"] = "json"
+        for field in filter(is_variant, table.schema):
+            hints[field.name] = {"data_type": cast(TDataType, data_type_of(field)), "variant": True}
+        return dlt.mark.with_hints(table, dlt.mark.make_hints(columns=hints)) if hints else table
 
     def absent_columns(self, earlier: Collection[str]) -> dict[str, str]:
         """The declared columns that no file has, each with the question which one is meant.
@@ -211,9 +265,10 @@ class EventRows:
         """
         if not self.names:
             return {}
-        others = set(earlier) - set(map(self._normalize, self.names))
-        absent = [name for name in self._declared if name not in self.names and self._normalize(name) not in others]
-        return {name: proposal(name, self.names) for name in absent}
+        others = set(earlier) - set(self._names.columns(self.names).values())
+        absent = [name for name in self._kept() if name not in self.names]
+        columns = self._names.columns(absent)
+        return {name: proposal(name, self.names) for name in absent if columns[name] not in others}
 
     def _typed(self, path: str, tables: Iterable[pa.Table]) -> Iterator[tuple[pa.Table, pa.Table]]:
         """Each table as it was read, and with the declared types."""
@@ -222,11 +277,23 @@ class EventRows:
         for table in chain.from_iterable(map(cut, tables)):
             seen.update(table.column_names)
             full = self.privacy.protect(self._with_key_columns(table))
+            for name in set(self._key or ()) - set(full.column_names):
+                raise dropped_key(name)
             self._check_key(path, full, rows, seen)
-            yield full, cast_declared(self.privacy.without_dropped(full), path, rows + 1, self._declared)
+            yield full, cast_declared(self.privacy.without_dropped(full), path, rows + 1, self._kept())
             rows += table.num_rows
         if seen:
             self._check_columns(path, seen)
+
+    def _note_new_name(self, _: Field, column: str, plain: str) -> None:
+        self.notes.append(
+            f"two columns of the export are both `{plain}` in the destination; one of them is loaded as `{column}`"
+        )
+
+    def _kept(self) -> dict[str, str]:
+        """The declared types that hold: a hash is text, whatever is declared."""
+        columns = self._names.columns(self._declared)
+        return {name: kind for name, kind in self._declared.items() if self._policy.action(columns[name]) is None}
 
     def _with_key_columns(self, table: pa.Table) -> pa.Table:
         """Add what a part of a jsonl file lacks because none of its rows has this field."""
@@ -265,16 +332,3 @@ class EventRows:
         }.items():
             table = table.append_column(name, values)
         return table
-
-    def _free_names(self, names: Sequence[str]) -> list[str]:
-        """Names for the columns of a file of which none is one of ours."""
-        taken = {*COLUMNS, *map(self._normalize, names)}
-        free = []
-        for name in names:
-            if self._normalize(name) in COLUMNS:
-                numbered = (f"{name}_{number}" for number in count(2))
-                free.append(next(new for new in numbered if self._normalize(new) not in taken))
-                taken.add(self._normalize(free[-1]))
-            else:
-                free.append(name)
-        return free

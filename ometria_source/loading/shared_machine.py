@@ -1,0 +1,107 @@
+"""What a run keeps from other users of its machine, and from dlt's vendor.
+
+The working folder has rows that are on their way, which no other user may read. dlt reads settings from a folder that,
+for a user without a home, is the same for all users of the machine: what another user puts there could send the API key
+to another server.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import dlt
+from dlt.common import known_env
+from dlt.common.configuration.specs.runtime_configuration import RuntimeConfiguration
+from dlt.common.runtime.run_context import global_dir
+from dlt.common.runtime.telemetry import is_telemetry_started, start_telemetry, stop_telemetry
+
+from ometria_source.exceptions import InvalidSettingError
+
+# The files from which dlt reads settings, in its data folder.
+SETTINGS_FILES = ("config.toml", "secrets.toml")
+
+PRIVATE = 0o700
+OTHERS = 0o077
+
+DATA_FOLDER = known_env.DLT_DATA_DIR
+
+TELEMETRY = "runtime.dlthub_telemetry"
+
+
+def check_settings_folder() -> None:
+    """Refuse to read settings that another user of the machine could have written; nothing is read by then.
+
+    Raises:
+        InvalidSettingError: They are in the folder for temporary files, or in files of another user.
+    """
+    folder = Path(global_dir())
+    if folder.parent == Path(tempfile.gettempdir()) and DATA_FOLDER not in os.environ:
+        raise InvalidSettingError(
+            DATA_FOLDER,
+            "is not set, and this user has no home folder that can be written: dlt would keep its data, and look for "
+            f"settings, in `{folder}`, where each user of this machine may write. Set it to a folder of this user.",
+        )
+    for name in SETTINGS_FILES:
+        check_owner(folder / name)
+
+
+def check_owner(path: Path) -> None:
+    """Refuse a file or folder of another user than this one and root.
+
+    Args:
+        path: It need not exist.
+
+    Raises:
+        InvalidSettingError: It is another user's.
+    """
+    # Windows knows no such numbers
+    if hasattr(os, "geteuid") and path.exists() and path.stat().st_uid not in (os.geteuid(), 0):
+        raise InvalidSettingError(
+            DATA_FOLDER, f"leads to `{path}`, which belongs to another user. Set it to a folder of this user."
+        )
+
+
+def make_private(folder: Path) -> None:
+    """Let only this user enter a folder.
+
+    Args:
+        folder: Of this user.
+    """
+    if hasattr(os, "geteuid") and folder.stat().st_uid == os.geteuid():
+        folder.chmod(PRIVATE)
+
+
+@contextmanager
+def private_files() -> Iterator[None]:
+    """Let only this user read the files that this process makes, until the block ends."""
+    before = os.umask(OTHERS)
+    # it may already deny more
+    os.umask(before | OTHERS)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextmanager
+def telemetry_off_by_default() -> Iterator[None]:
+    """Keep dlt from reporting over the network how it is used, until the block ends, unless it is configured."""
+    configuration = dlt.current.run_context().runtime_config
+    if dlt.config.get(TELEMETRY) is not None or not is_telemetry_started():
+        yield
+        return
+    _restart_telemetry(configuration, is_on=False)
+    try:
+        yield
+    finally:
+        _restart_telemetry(configuration, is_on=True)
+
+
+def _restart_telemetry(configuration: RuntimeConfiguration, *, is_on: bool) -> None:
+    stop_telemetry()
+    configuration.dlthub_telemetry = is_on
+    start_telemetry(configuration)

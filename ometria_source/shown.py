@@ -1,0 +1,34 @@
+"""Text of others as it is shown: names of files and fields, and the similar names that a user may have meant."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+# Characters of a name; a longer one says no more, and would hide the sentence around it.
+LONGEST_NAME = 200
+
+_LONG = re.compile(rf"(\S{{{LONGEST_NAME}}})\S+")
+
+
+def printable(text: str) -> str:
+    """A text on one line, without what a terminal would obey, and without endless words.
+
+    Args:
+        text: A sentence with names in it, or a name.
+    """
+    escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
+    return _LONG.sub(r"\1…", escaped)
+
+
+def nearest(name: str, names: Iterable[str]) -> str | None:
+    """The most similar of some names; None: none is similar.
+
+    Args:
+        name: As it was typed.
+        names: Those that there are.
+    """
+    lower = {other.lower(): other for other in names}
+    matches = get_close_matches(name.lower(), lower, n=1)
+    return lower[matches[0]] if matches else None
