@@ -46,7 +46,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ometria_source.shown import printable
+from ometria_source.shown import printable, shown_value
 
 # How to load all the same.
 _OR_APPEND = (
@@ -76,12 +76,17 @@ class InvalidSettingError(ConfigurationError):
     Attributes:
         setting: Its name.
         table: The table that a full refresh would make right; None: something else is to be done.
+
+    Args:
+        problem: The rest of the sentence that begins with the name, and what to do.
+        value: The wrong value, which is shown unless it may be a secret; None: what is wrong is not the value alone.
     """
 
-    def __init__(self, setting: str, problem: str, *, table: str | None = None) -> None:
+    def __init__(self, setting: str, problem: str, *, value: object = None, table: str | None = None) -> None:
         self.setting = setting
         self.table = table
-        super().__init__(f"`{setting}` {problem}")
+        shown = "" if value is None else f" It is `{shown_value(value)}`."
+        super().__init__(f"`{setting}` {problem}{shown}")
 
 
 class NothingConfiguredError(ConfigurationError):

@@ -13,6 +13,7 @@ from dlt.common.time import ensure_pendulum_datetime
 from dlt.common.typing import TAnyDateTime
 
 from ometria_source.exceptions import InvalidSettingError
+from ometria_source.shown import shown_value
 
 # In requests a second, minutes or days: beyond it there is no meaning, and infinity breaks the arithmetic of dates.
 LARGEST_NUMBER = 36_500
@@ -65,6 +66,7 @@ def read_contract(setting: object) -> TSchemaContractDict:
             "schema_contract",
             f"must be one of {', '.join(MODES)}, or give such words to some of {', '.join(ENTITIES)}, as in "
             '{"columns": "freeze"}.',
+            value=setting,
         )
     contract: TSchemaContractDict = {"tables": "evolve", "columns": "evolve", "data_type": "evolve", **words}
     # the tables of this source are what is agreed on: frozen, dlt would refuse their first load
@@ -96,10 +98,12 @@ def parse_date(setting: str, value: TAnyDateTime | None) -> datetime | None:
     try:
         instant = ensure_pendulum_datetime(value, timezone.utc)
         if instant.year < EARLIEST_YEAR:
-            raise InvalidSettingError(setting, f"must not lie before {EARLIEST_YEAR}.")
+            raise InvalidSettingError(setting, f"must not lie before {EARLIEST_YEAR}.", value=value)
         return instant
     except (ValueError, TypeError, OverflowError):
-        raise InvalidSettingError(setting, "is not a date; write it as 2024-01-31 or 2024-01-31T12:00:00Z.") from None
+        raise InvalidSettingError(
+            setting, "must be a date, such as 2024-01-31 or 2024-01-31T12:00:00Z.", value=value
+        ) from None
 
 
 def check_window(start: datetime | None, end: datetime | None) -> None:
@@ -111,26 +115,36 @@ def check_window(start: datetime | None, end: datetime | None) -> None:
 def check_positive(setting: str, number: float) -> None:
     """Refuse a number that is not positive, or too large."""
     if not 0 < number < LARGEST_NUMBER:
-        raise InvalidSettingError(setting, f"must be greater than 0 and less than {LARGEST_NUMBER:,}.")
+        raise InvalidSettingError(setting, f"must be greater than 0 and less than {LARGEST_NUMBER:,}.", value=number)
 
 
 def check_not_negative(setting: str, number: float) -> None:
     """Refuse a number that is negative, or too large."""
     if not 0 <= number < LARGEST_NUMBER:
-        raise InvalidSettingError(setting, f"must not be negative, and less than {LARGEST_NUMBER:,}.")
+        raise InvalidSettingError(setting, f"must not be negative, and less than {LARGEST_NUMBER:,}.", value=number)
 
 
-def check_choice(setting: str, value: str, choices: tuple[str, ...]) -> None:
-    """Refuse a word that is none of the choices."""
+def check_choice(setting: str, value: str, choices: tuple[str, ...], *, key: str | None = None) -> None:
+    """Refuse a word that is none of the choices.
+
+    Args:
+        setting: The name of the setting.
+        value: The word.
+        choices: Those that there are.
+        key: Of the word, where the setting is a mapping.
+    """
     if value not in choices:
-        raise InvalidSettingError(setting, f"must be one of {', '.join(choices)}.")
+        where = "" if key is None else f" for `{shown_value(key)}`"
+        raise InvalidSettingError(setting, f"must be one of {', '.join(choices)}{where}.", value=value)
 
 
 def check_delimiter(setting: str, value: str) -> None:
     """Refuse what cannot stand between two cells: a letter or digit would be taken for one in them."""
     if len(value) != 1 or not value.isascii() or value.isalnum() or value in "\"'_\r\n\0":
         raise InvalidSettingError(
-            setting, 'must be one ASCII character, such as ";", but no letter, digit, underscore, quote or end of line.'
+            setting,
+            'must be one ASCII character, such as ";", but no letter, digit, underscore, quote or end of line.',
+            value=value,
         )
 
 
@@ -143,4 +157,6 @@ def check_encoding(setting: str, value: str) -> None:
     except (LookupError, ValueError):
         is_encoding = False
     if not is_encoding or codec.name.replace("_", "-") in NO_ENCODINGS:
-        raise InvalidSettingError(setting, 'must be the name of an encoding, such as "cp1252", "latin-1" or "utf-16".')
+        raise InvalidSettingError(
+            setting, 'must be the name of an encoding, such as "cp1252", "latin-1" or "utf-16".', value=value
+        )

@@ -6,6 +6,9 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+# Characters of a value; a longer one may be a key or a password in the wrong place.
+LONGEST_VALUE = 20
+
 # Characters of a name; a longer one says no more, and would hide the sentence around it.
 LONGEST_NAME = 200
 
@@ -20,6 +23,16 @@ def printable(text: str) -> str:
     """
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return _LONG.sub(r"\1…", escaped)
+
+
+def shown_value(value: object) -> str:
+    """The value of a setting, or `…` where it may be a secret or an address.
+
+    Args:
+        value: As it is configured, or the name of a column in it.
+    """
+    text = str(value)
+    return "…" if len(text) > LONGEST_VALUE or "@" in text else printable(text)
 
 
 def nearest(name: str, names: Iterable[str]) -> str | None:

@@ -117,7 +117,7 @@ class Privacy:
             for rule in parse_rules(setting, names, tuple(DOCUMENTED))
         )
         if privacy and privacy != STRICT:
-            raise InvalidSettingError("privacy", f'must be "{STRICT}", or not be set.')
+            raise InvalidSettingError("privacy", f'must be "{STRICT}", or not be set.', value=privacy)
         if (privacy or hash_columns) and not (pii_salt and pii_salt.strip()):
             raise InvalidSettingError(
                 "pii_salt",
@@ -399,7 +399,7 @@ def _check_placeholders(api_key: str | None, bucket_url: str | None) -> None:
 
 def _check_declared(columns: Mapping[str, str]) -> None:
     for name, kind in columns.items():
-        check_choice("email_events_columns", kind, COLUMN_TYPES)
+        check_choice("email_events_columns", kind, COLUMN_TYPES, key=name)
         if snake_case(name) in EVENT_COLUMNS:
             raise InvalidSettingError("email_events_columns", f"must not name `{name}`, which the table has by itself.")
 

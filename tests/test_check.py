@@ -224,7 +224,8 @@ def test_a_wrong_key_ends_the_check(ometria, check, monkeypatch, status):
     ometria.behaviour = Behaviour(refused_status=status)
     found, exit_status = check()
     assert exit_status == 1
-    assert found["key"]["status"] == "failed"
+    assert [name for name, finding in found.items() if finding["status"] == "failed"] == ["key"]
+    assert [finding["advice"] for finding in found.values() if finding["advice"]] == [found["key"]["advice"]]
     assert len(ometria.requests) <= 3
 
 

@@ -51,6 +51,32 @@ def test_the_nearest_name_is_proposed(ometria, run, flags, said):
 
 
 @pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        ("START_DATE", "yesterday", "It is `yesterday`."),
+        ("START_DATE", "1969-01-01", "It is `1969-01-01 00:00:00`."),
+        ("REQUESTS_PER_SECOND", "many", "It is `many`."),
+        ("REQUESTS_PER_SECOND", "-1", "It is `-1.0`."),
+        ("FULL_SCAN_DAYS", "-1", "It is `-1.0`."),
+        ("DELETES", "softly", "It is `softly`."),
+        ("PRIVACY", "strikt", "It is `strikt`."),
+        ("CSV_DELIMITER", "ab", "It is `ab`."),
+        ("CSV_ENCODING", "utf-99", "It is `utf-99`."),
+        ("SCHEMA_CONTRACT", "evolv", "It is `evolv`."),
+        ("EMAIL_EVENTS_COLUMNS", '{"opened_at": "instant"}', "for `opened_at`. It is `instant`."),
+        ("EMAIL_EVENTS_COLUMNS", '{"ada@shop.test": "instant"}', "for `…`. It is `instant`."),
+        ("DELETES", "a-password-of-27-characters", "It is `…`."),
+    ],
+)
+def test_a_wrong_value_is_named_unless_it_may_be_a_secret(ometria, bucket, run, monkeypatch, setting, value, said):
+    monkeypatch.setenv(f"SOURCES__OMETRIA__{setting}", value)
+    result = run()
+    assert result.status == 2
+    assert f"`{setting.lower()}` " in result.err
+    assert said in result.err
+
+
+@pytest.mark.parametrize(
     ("setting", "value"),
     [("API_KEY", "from Settings > API keys in Ometria"), ("BUCKET_URL", "s3://your-bucket/prefix")],
 )

@@ -142,7 +142,8 @@ class AccountChecks:
             for endpoint in {table, also_needed.get(table, table)}:
                 self._needed_for[endpoint].append(table)
         self._member_lists_from = member_lists_from
-        self._refused = 0
+        # what endpoints refused before any answered: that of a wrong key is said once
+        self._refused: list[Callable[[], None]] = []
         self._answers = 0
         self._is_unavailable = False
 
@@ -155,11 +156,13 @@ class AccountChecks:
             **{table: partial(self._first, table, path) for table, path in OTHERS.items()},
         }
         for table in sorted(steps, key=lambda table: table not in self._needed_for):
-            if not self._answers and (self._refused >= FIRST_REFUSALS or self._is_unavailable):
+            if not self._answers and (len(self._refused) >= FIRST_REFUSALS or self._is_unavailable):
                 break
             steps[table]()
         if self._answers:
             self._findings.add("key", OK, "accepted")
+            for add in self._refused:
+                add()
         elif self._refused:
             self._findings.add("key", FAILED, "Ometria refuses it", CHECK_KEY)
         else:
@@ -184,9 +187,6 @@ class AccountChecks:
     def _ask(self, path: str, **params: str | int) -> list[JsonObject]:
         try:
             rows = self._client.get(path, params)
-        except AccessDeniedError:
-            self._refused += 1
-            raise
         except UnavailableError:
             self._is_unavailable = True
             raise
@@ -200,7 +200,11 @@ class AccountChecks:
         except (AccessDeniedError, NotFoundError) as error:
             wanted = "`, `".join(self._needed_for.get(table, []))
             advice = f"Ask Ometria for access to {path}, or leave `{wanted}` out of `--tables`."
-            self._add(table, f"{path} answers {error.status}", advice, table)
+            add = partial(self._add, table, f"{path} answers {error.status}", advice, table)
+            if isinstance(error, AccessDeniedError):
+                self._refused.append(add)
+            else:
+                add()
             return None
         except OmetriaError as error:
             self._add(table, str(error), "Run again later, and report it where it stays.", table)

@@ -259,10 +259,10 @@ def user_error(error: BaseException) -> OmetriaError:
             return MissingConfigurationError([_setting_of(link, name) for name in link.fields])
         if isinstance(link, ConfigValueCannotBeCoercedException):
             hint = " A date is written as 2024-01-31." if link.field_name.endswith("_date") else ""
-            value = "" if link.field_name in SECRETS else f", `{link.field_value}`"
             return InvalidSettingError(
                 link.field_name,
-                f"has a value of the wrong type{value}.{hint} Correct it in .dlt/config.toml or the environment.",
+                f"has a value of the wrong type.{hint} Correct it in .dlt/config.toml or the environment.",
+                value=None if link.field_name in SECRETS else link.field_value,
             )
         if isinstance(link, MissingDependencyException):
             return MissingPackageError(link.dependencies)
