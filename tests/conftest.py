@@ -142,7 +142,8 @@ def open_databases() -> Iterator[None]:
     def connect_and_keep(database: str = ":memory:", **options: Any) -> duckdb.DuckDBPyConnection:
         connection = connect(database, **options)
         if database != ":memory:" and database not in kept:
-            kept[database] = connection.cursor()
+            # a cursor would be closed with its connection
+            kept[database] = connect(database, **options)
         return connection
 
     with pytest.MonkeyPatch.context() as patch:
