@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+import re
 from datetime import date, datetime, timezone
 from decimal import Decimal
 
@@ -18,7 +19,7 @@ from ometria_source.export.json_text import JSON_FIELD
 from ometria_source.json_values import json_text
 from ometria_source.naming import ColumnNames
 from ometria_source.privacy.apply import ArrowPrivacy, RowPrivacy
-from ometria_source.privacy.hashing import Hasher
+from ometria_source.privacy.hashing import Hasher, looks_like_email, replace_emails
 from ometria_source.privacy.personal_words import is_personal
 from ometria_source.privacy.rules import TablePrivacy, in_json, parse_rules
 from ometria_source.source import Privacy
@@ -117,6 +118,28 @@ def test_an_address_within_a_text_is_hashed_alone():
         f"ask {expected('ada@shop.test')}, or <{expected('bruno@shop.test')}>."
     )
     assert HASHER.without_emails({"a@b.test": ["c@d.test"]}) == {expected("a@b.test"): [expected("c@d.test")]}
+
+
+# The same in a pattern, whose time grows with the square of a text's length.
+WORD = r"[^\s@<>()\[\]{},;:\"'`\\/=&?|]+"
+ADDRESS = re.compile(f"{WORD}(?:@{WORD})+")
+
+
+@given(st.text("ab@@ .,;<é\n", max_size=20))
+def test_the_addresses_of_a_text_are_words_around_an_at_sign(text):
+    def mark(found):
+        return f"[{found}]"
+
+    is_address = ADDRESS.fullmatch(text.strip()) is not None
+    assert looks_like_email(text) == is_address
+    assert replace_emails(text, mark) == (mark(text) if is_address else ADDRESS.sub(lambda found: mark(found[0]), text))
+
+
+@pytest.mark.parametrize("text", ["a" * 1_000_000, "a" * 999_999 + "@", "@" * 1_000_000, " @a" + "a@@" * 300_000])
+def test_a_long_text_without_blanks_is_searched(text):
+    """Forty thousand letters took half a minute once; these would take hours."""
+    assert replace_emails(text, lambda _: "hash") == text
+    assert replace_emails(f"{text} ada@shop.test", lambda _: "hash") == f"{text} hash"
 
 
 @given(st.lists(json_values.filter(lambda value: isinstance(value, dict | list)), min_size=1, max_size=5))

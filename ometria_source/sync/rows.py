@@ -32,7 +32,7 @@ from ometria_source.exceptions import SchemaContractError
 from ometria_source.json_values import INT64, MAX_ROW_DEPTH, shallow
 from ometria_source.naming import PATH_SEPARATOR, ColumnNames, Field, snake_case
 from ometria_source.privacy.consistency import replaced_tables
-from ometria_source.privacy.hashing import EMAIL
+from ometria_source.privacy.hashing import replace_emails
 from ometria_source.shown import printable
 from ometria_source.sync.metrics import add_note
 from ometria_source.sync.new_columns import NewColumns
@@ -172,7 +172,7 @@ class RowMapper:
 
 def shown_name(field: str) -> str:
     """The name of a field as it may be shown: an account may have addresses, or any text, for names."""
-    name = printable(EMAIL.sub("…", field))
+    name = printable(replace_emails(field, lambda _: "…"))
     return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
 
 
