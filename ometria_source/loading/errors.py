@@ -19,7 +19,6 @@ from asyncio import CancelledError
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
-from pathlib import Path
 from typing import Any
 
 import dlt
@@ -81,9 +80,6 @@ HIDDEN = (
     # before a quote is SQL's, as in N'a'
     (re.compile(r"(?:(?<!\w)|(?<=\b[BENUXbenux]))([\"'])(?:.*\1(?!\w)|.*)", re.DOTALL), "'…'"),
 )
-
-# How dlt names the files of a load package that tell why a job failed.
-ERROR_FILES = "*.exception"
 
 # Where dlt's exceptions keep what they were raised for, besides Python's own chain.
 CAUSES = ("__cause__", "exception", "client_exception", "job_exception", "__context__")
@@ -171,31 +167,6 @@ def redacted_process(*loggers: logging.Logger) -> Iterator[None]:
         dlt_trace.TRACKING_MODULES.remove(tracker)
         for logger in bound:
             logger.removeFilter(values)
-
-
-@contextmanager
-def redacted_packages(pipeline: dlt.Pipeline) -> Iterator[None]:
-    """Take the values out of what dlt notes about failed jobs in load packages, before and after a run.
-
-    Args:
-        pipeline: Whose packages; its working folder is held by this process.
-    """
-    _redact_packages(pipeline)
-    try:
-        yield
-    finally:
-        _redact_packages(pipeline)
-
-
-def _redact_packages(pipeline: dlt.Pipeline) -> None:
-    folder = Path(pipeline.working_dir)
-    for path in folder.rglob(ERROR_FILES):
-        text = path.read_text(encoding="utf-8")
-        if (rest := redacted(text)) != text:
-            # at once or not at all: dlt reads the file when it goes on with the package
-            new = folder / f"{path.name}.redacted"
-            new.write_text(rest, encoding="utf-8")
-            new.replace(path)
 
 
 # Settings of which no value is shown.

@@ -1,4 +1,4 @@
-"""Load packages in the working folder: pending ones, interrupted steps, and what a package will change.
+"""Load packages in the working folder: pending ones, interrupted steps, what a package will change, and what is left.
 
 dlt moves a package by renaming it, so that it is there whole or not at all; only of one that it deletes can a part be
 left. What dlt does in two steps, and a killed process did not finish, is finished here.
@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import dlt
 from dlt.common.schema.typing import TTableSchemaColumns
 from dlt.common.storages import LoadStorage, NormalizeStorage, PackageStorage
+
+from ometria_source.loading.errors import redacted
 
 # Where the local state keeps how many files each extracted package has.
 EXTRACTED = "ometria_extracted"
@@ -25,6 +29,41 @@ JOB_FOLDERS = (
     PackageStorage.FAILED_JOBS_FOLDER,
     PackageStorage.COMPLETED_JOBS_FOLDER,
 )
+
+# How dlt names the files of a package that have the error of a job.
+ERROR_SUFFIX = ".exception"
+
+
+@contextmanager
+def cleaned_packages(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """Take the rows of packages that are loaded or discarded, and values in errors, out of the working folder.
+
+    dlt keeps them for ever. They go before and after a run: the one before may have been killed.
+
+    Args:
+        pipeline: Nothing else may be using its working folder.
+    """
+    _clean_packages(pipeline)
+    try:
+        yield
+    finally:
+        _clean_packages(pipeline)
+
+
+def _clean_packages(pipeline: dlt.Pipeline) -> None:
+    folder = Path(pipeline.working_dir)
+    for path in folder.rglob(f"*{ERROR_SUFFIX}"):
+        text = path.read_text(encoding="utf-8")
+        if (rest := redacted(text)) != text:
+            # at once or not at all: dlt reads the file when it goes on with the package
+            new = folder / f"{path.name}.redacted"
+            new.write_text(rest, encoding="utf-8")
+            new.replace(path)
+    ended = folder / "load" / LoadStorage.LOADED_FOLDER
+    for jobs in JOB_FOLDERS:
+        for path in ended.glob(f"*/{jobs}/*"):
+            if path.suffix != ERROR_SUFFIX:
+                path.unlink()
 
 
 def pending_packages(pipeline: dlt.Pipeline) -> list[Path]:

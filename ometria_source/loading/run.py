@@ -46,7 +46,6 @@ from ometria_source.loading.errors import (
     is_refused,
     machine_error,
     not_offered,
-    redacted_packages,
     redacted_process,
     user_error,
     was_interrupted,
@@ -54,6 +53,7 @@ from ometria_source.loading.errors import (
 )
 from ometria_source.loading.loaded_settings import check_settings
 from ometria_source.loading.packages import (
+    cleaned_packages,
     columns_before,
     dropped_by,
     pending_packages,
@@ -213,7 +213,7 @@ class _Run:
             self._pipeline = open_pipeline(folder, destination, dataset)
             is_open = True
             self._report.destination = self._pipeline.destination.destination_name
-            with redacted_packages(self._pipeline):
+            with cleaned_packages(self._pipeline):
                 repair_packages(self._pipeline)
                 drop_inconsistent_state(self._pipeline)
                 store_schemas(self._pipeline)
