@@ -93,6 +93,14 @@ MIRRORS = (
     data_deletion_requests_resource,
 )
 
+# A shorter salt can be found by trying, and with it whose hash is whose. A guess.
+SHORTEST_SALT = 16
+
+MAKE_SALT = (
+    'Make one with `python -c "import secrets; print(secrets.token_urlsafe(32))"`, put it into .dlt/secrets.toml or '
+    "the environment, and keep it: with another one the hashes are others, and tables need a full refresh."
+)
+
 
 class Privacy:
     """What the settings say.
@@ -119,10 +127,10 @@ class Privacy:
         if privacy and privacy != STRICT:
             raise InvalidSettingError("privacy", f'must be "{STRICT}", or not be set.', value=privacy)
         if (privacy or hash_columns) and not (pii_salt and pii_salt.strip()):
+            raise InvalidSettingError("pii_salt", f"is needed to hash columns. {MAKE_SALT}")
+        if pii_salt and (len(pii_salt) < SHORTEST_SALT or len({*pii_salt}) == 1):
             raise InvalidSettingError(
-                "pii_salt",
-                "is needed to hash columns: a long random text, in .dlt/secrets.toml or the environment. Keep it, "
-                "because another one gives other hashes.",
+                "pii_salt", f"must have {SHORTEST_SALT} characters or more, not all alike. {MAKE_SALT}"
             )
         for rule in self.rules:
             _refuse_untouchable(rule)

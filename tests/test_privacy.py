@@ -7,12 +7,14 @@ import hmac
 import json
 import os
 from pathlib import Path
+from unittest.mock import patch
 
 import dlt
 import duckdb
 import pytest
 
 from ometria_source import InvalidSettingError, ometria_source
+from ometria_source.privacy.rules import TablePrivacy
 
 SALT = "an invented salt of the tests"
 
@@ -119,6 +121,8 @@ def test_paths_lead_into_json(ometria, account, load, warehouse, monkeypatch):
         ({"hash_columns": ["people.email"]}, "people"),
         ({"hash_columns": ["*.email"], "pii_salt": None}, "pii_salt"),
         ({"hash_columns": ["*.email"], "pii_salt": "  "}, "pii_salt"),
+        ({"hash_columns": ["*.email"], "pii_salt": "short".ljust(15, "!")}, "16 characters or more"),
+        ({"hash_columns": ["*.email"], "pii_salt": "a" * 40}, "not all alike"),
         ({"privacy": "lax"}, "privacy"),
         ({"privacy": "strict", "pii_salt": None}, "pii_salt"),
         ({"drop_columns": ["profiles.profile_id"]}, "the key"),
@@ -157,7 +161,7 @@ def test_a_name_that_no_file_has_fails_the_events_alone(ometria, bucket, events,
 @pytest.mark.parametrize(
     "change",
     [
-        {"pii_salt": "another salt"},
+        {"pii_salt": "another invented salt"},
         {"privacy": "strict"},
         pytest.param({"hash_columns": ["*.email"]}, marks=pytest.mark.slow),
         pytest.param({"drop_columns": ["profiles.tags"]}, marks=pytest.mark.slow),
@@ -179,6 +183,28 @@ def test_other_settings_are_refused_until_a_full_refresh(ometria, run, load, war
     load("--tables", "profiles")
     configure(monkeypatch, hash_columns=["profiles.email"])
     assert run("--tables", "profiles").status == 2
+
+
+def test_the_salt_is_not_signed_with_itself(ometria, load, run, monkeypatch):
+    """The state is stored at the destination: the salt must not be found there by trying."""
+    configure(monkeypatch, hash_columns=["profiles.email"])
+    load("--tables", "profiles")
+
+    def stored() -> str:
+        return dlt.attach("ometria_pipeline").state["sources"]["ometria"]["resources"]["profiles"]["privacy"]["sign"]
+
+    text = json.dumps(["profiles", [["hash", "profiles.email"]], None])
+    own, earlier = stored(), hmac.new(SALT.encode(), text.encode(), hashlib.sha256).hexdigest()
+    assert own.startswith("scrypt:")
+    assert earlier not in own
+    with patch.object(TablePrivacy, "signature", lambda _: earlier):
+        load("--tables", "profiles", "--full-refresh")
+    assert stored() == earlier
+    configure(monkeypatch, hash_columns=["profiles.email"], pii_salt="another salt than that one")
+    assert run("--tables", "profiles").status == 2
+    configure(monkeypatch, hash_columns=["profiles.email"])
+    load("--tables", "profiles")
+    assert stored() == own
 
 
 def test_a_column_that_was_dropped_stays_known(ometria, account, load, run, warehouse, monkeypatch):

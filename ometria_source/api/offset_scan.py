@@ -20,18 +20,20 @@ Both are evidence, no proof: `size` may be hours old, and a server may cut its a
 with `UnprovenScanError` behind the last row, so that no caller takes it for the whole by accident. Only a first answer
 that is short, has as many rows as `size` and no round number of them is believed without a second request.
 
-The ids that a scan has seen are kept exactly, in a temporary SQLite database: it stays in memory while it is small, and
-moves to a private temporary file when it is not. A set of a million ids would take a hundred megabytes; a set of their
-hashes less, but then two rows could be taken for one.
+Of the ids that a scan has seen, hashes are kept in a temporary SQLite database: it stays in memory while it is small,
+and moves to a private temporary file when it is not. An id may be an address, so their key is a random one that is kept
+in memory alone. With 128 bits, no two of 100 million ids have the same hash, but for one chance in 10^22.
 
 Table-agnostic: callers interpret the rows.
 """
 
 from __future__ import annotations
 
+import secrets
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from hashlib import blake2b
 
 from ometria_source.api.client import JsonObject, OmetriaClient
 from ometria_source.api.connection import RequestHandle
@@ -60,18 +62,24 @@ FEWER_ROWS = 4
 FEWEST_ROWS = 2
 
 
+# Of the hash of an id, and of its key.
+HASH_BYTES = 16
+
+
 class SeenIds:
     """A set of texts that can only grow. One thread at a time may use it."""
 
     def __init__(self) -> None:
+        self._key = secrets.token_bytes(HASH_BYTES)
         # dlt may resume a generator in another of its threads, one after another
         self._database = sqlite3.connect(TEMPORARY, isolation_level=None, check_same_thread=False)
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute("PRAGMA journal_mode = OFF")
-        self._database.execute("CREATE TABLE seen (id TEXT PRIMARY KEY) WITHOUT ROWID")
+        self._database.execute("CREATE TABLE seen (hash BLOB PRIMARY KEY) WITHOUT ROWID")
 
     def __contains__(self, identifier: str) -> bool:
-        return self._database.execute("SELECT 1 FROM seen WHERE id = ?", (identifier,)).fetchone() is not None
+        found = self._database.execute("SELECT 1 FROM seen WHERE hash = ?", (self._hash(identifier),))
+        return found.fetchone() is not None
 
     def add(self, identifiers: Iterable[str]) -> list[bool]:
         """Add ids.
@@ -80,11 +88,15 @@ class SeenIds:
             For each, whether it was new.
         """
         insert = "INSERT OR IGNORE INTO seen VALUES (?)"
-        return [self._database.execute(insert, (identifier,)).rowcount == 1 for identifier in identifiers]
+        return [self._database.execute(insert, (self._hash(identifier),)).rowcount == 1 for identifier in identifiers]
 
     def close(self) -> None:
         """Forget everything."""
         self._database.close()
+
+    def _hash(self, identifier: str) -> bytes:
+        text = identifier.encode(errors="surrogatepass")
+        return blake2b(text, digest_size=HASH_BYTES, key=self._key).digest()
 
 
 def identity(row: JsonObject) -> str:

@@ -108,8 +108,8 @@ def check_signature(policy: TablePrivacy, stored: TTableSchema | None, state: Ma
         InvalidSettingError: The rows that are there were made by other rules, or with another salt.
     """
     before = state.get(STATE_KEY, {}).get("sign")
-    now = policy.signature() if policy.is_active else None
-    if before != now and (is_loaded(stored, state) or before is not None):
+    is_same = before is not None and policy.is_signed(before) if policy.is_active else before is None
+    if not is_same and (is_loaded(stored, state) or before is not None):
         raise InvalidSettingError(
             "hash_columns, drop_columns, pii_salt or privacy",
             f"is not what it was when `{policy.table}` was loaded, and rows of both would be mixed. Nothing was read. "

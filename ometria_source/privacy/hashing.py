@@ -7,6 +7,8 @@ import re
 from array import array
 from collections.abc import Callable
 from datetime import datetime, timezone
+from functools import lru_cache
+from hashlib import scrypt
 from itertools import groupby
 from typing import Any
 
@@ -20,6 +22,22 @@ HASH_HEX_DIGITS = 64
 # What stands between the words of a text. Words around an `@` are taken for an e-mail address.
 _SEPARATORS = r"\s<>()\[\]{},;:\"'`\\/=&?|"
 _WORDS = re.compile(f"[^{_SEPARATORS}]+")
+
+
+# The cost of scrypt: 64 MiB and some tenths of a second, once in a run. Half of what is proposed for passwords (OWASP:
+# Password Storage Cheat Sheet), which are shorter than a salt may be.
+_SCRYPT_COST = {"n": 2**16, "r": 8, "p": 1}
+_SCRYPT_MEMORY = 2**27
+
+
+@lru_cache
+def derived_key(salt: str) -> bytes:
+    """A key of 32 bytes that takes long to make, so that nobody finds the salt by trying.
+
+    Args:
+        salt: The user's secret.
+    """
+    return scrypt(salt.encode(), salt=b"ometria_source", maxmem=_SCRYPT_MEMORY, dklen=32, **_SCRYPT_COST)
 
 
 class Hasher:

@@ -19,9 +19,12 @@ from dlt.common.schema.typing import TTableSchemaColumns
 
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.naming import PATH_SEPARATOR, snake_case
-from ometria_source.privacy.hashing import Hasher
+from ometria_source.privacy.hashing import Hasher, derived_key
 
 ANY_TABLE = "*"
+
+# How a signature begins whose key is derived from the salt.
+SIGNATURE_PREFIX = "scrypt:"
 
 HASH, DROP = "hash", "drop"
 ACTIONS = {"hash_columns": HASH, "drop_columns": DROP}
@@ -235,7 +238,20 @@ class TablePrivacy:
         return [rule for rule in self.rules if rule.table != ANY_TABLE and not rule.leads_into(columns)]
 
     def signature(self) -> str:
-        """What tells these rules and this salt from others, and neither of them to anybody: 64 hex digits."""
+        """What tells these rules and this salt from others, and does not help to find the salt."""
+        return SIGNATURE_PREFIX + self._signed(derived_key(self.salt or ""))
+
+    def is_signed(self, signature: str) -> bool:
+        """Whether these rules and this salt have a signature.
+
+        Args:
+            signature: Of this version, or of one before 0.2, which was made of the salt itself.
+        """
+        is_earlier = not signature.startswith(SIGNATURE_PREFIX)
+        own = self._signed((self.salt or "").encode()) if is_earlier else self.signature()
+        return hmac.compare_digest(own, signature)
+
+    def _signed(self, key: bytes) -> str:
         rules = sorted({(rule.action, rule.name) for rule in self.rules})
         text = json.dumps([self.table, rules, self.preset and self.preset.name])
-        return hmac.new((self.salt or "").encode(), text.encode(), hashlib.sha256).hexdigest()
+        return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
