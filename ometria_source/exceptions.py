@@ -428,8 +428,8 @@ class RefusedPackageError(OmetriaError):
         self.table = table
         at = f" while it loaded `{where}`" if where and where != table else ""
         super().__init__(
-            f"The destination refused the data of `{table}`{at} ({kind}). Nothing of it was loaded; the next run reads "
-            "the same again. Check that the destination's user may change this table, and its log for the cause."
+            f"The destination refused the data of `{table}`{at} ({kind}). The next run reads the same again. Check "
+            "that the destination's user may read and change this table, and its log for the cause."
         )
 
 

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import dlt
@@ -13,7 +14,9 @@ import pytest
 import truth
 from dlt.common import logger as dlt_logger
 from dlt.common.configuration.container import Container
+from dlt.common.destination.exceptions import DestinationTerminalException
 from dlt.common.pipeline import PipelineContext
+from dlt.destinations.impl.duckdb.duck import DuckDbClient
 from dlt.pipeline import trace
 
 import ometria_source
@@ -25,7 +28,9 @@ from ometria_source import (
     RunInProgressError,
     load,
 )
+from ometria_source.loading import shared_machine
 from ometria_source.loading.pipeline import held, pipeline_folder
+from ometria_source.loading.shared_machine import telemetry_off_by_default
 
 
 def process_state() -> list[object]:
@@ -105,6 +110,10 @@ def test_what_is_wrong_before_anything_is_read_is_raised_as_an_error_of_this_pac
     with pytest.raises(InvalidSettingError, match="`requests_per_second`"):
         load("profiles")
     monkeypatch.setenv("SOURCES__OMETRIA__REQUESTS_PER_SECOND", "1000")
+    with monkeypatch.context() as patch:
+        patch.setenv("LOAD__RAISE_ON_FAILED_JOBS", "false")
+        with pytest.raises(InvalidSettingError, match="`load.raise_on_failed_jobs`"):
+            load("profiles")
     monkeypatch.delenv("SOURCES__OMETRIA__API_KEY")
     with pytest.raises(NothingConfiguredError):
         load()
@@ -128,3 +137,61 @@ def test_no_sentence_of_the_library_has_a_flag_of_the_program():
         if word.startswith("--") and len(word) > 2 and word not in OTHER_PROGRAMS_FLAGS
     ]
     assert flags == []
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "a/b", "../x", "a b", "-x", "_x", "ä"])
+def test_a_name_that_no_working_folder_can_have_is_refused(ometria, name):
+    with pytest.raises(InvalidSettingError, match="pipeline_name"):
+        load("lists", pipeline_name=name)
+
+
+def test_a_folder_with_files_that_are_not_dlts_is_left_alone(account, ometria, warehouse, tmp_path):
+    own = tmp_path / "folder" / "ometria_pipeline" / "own.py"
+    own.parent.mkdir(parents=True)
+    own.write_text("precious")
+    with pytest.raises(InvalidSettingError, match="not dlt's"):
+        load("lists", pipelines_dir=str(tmp_path / "folder"))
+    assert own.read_text() == "precious"
+    with pytest.raises(InvalidSettingError, match="leads to a file"):
+        load("lists", pipelines_dir=str(own))
+
+
+def test_rows_that_a_refused_full_refresh_has_appended_are_no_reason_to_go_on_from_the_old_state(
+    account, ometria, warehouse, refused_at_once, monkeypatch
+):
+    """The first of the jobs is loaded, the second refused."""
+    monkeypatch.setenv("LOAD__WORKERS", "1")
+    for name in ("BUFFER_MAX_ITEMS", "FILE_MAX_ITEMS"):
+        for step in ("", "NORMALIZE__"):
+            monkeypatch.setenv(f"{step}DATA_WRITER__{name}", "2")
+    jobs = []
+    real = DuckDbClient.create_load_job
+
+    def refuse_second(client, table, file_path, *arguments, **options):
+        if table["name"] == "unsubscribes":
+            jobs.append(file_path)
+        if len(jobs) == 2:
+            raise DestinationTerminalException("no")
+        return real(client, table, file_path, *arguments, **options)
+
+    load("unsubscribes", append=True).raise_for_failures()
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckDbClient, "create_load_job", refuse_second)
+        assert not load("unsubscribes", append=True, full_refresh=True).ok
+    load("unsubscribes", append=True).raise_for_failures()
+    truth.assert_unsubscribes(warehouse, account)
+
+
+def test_telemetry_stays_off_until_the_last_load_of_a_process_ends(monkeypatch):
+    monkeypatch.delenv("RUNTIME__DLTHUB_TELEMETRY")
+    configuration = dlt.current.run_context().runtime_config
+    monkeypatch.setattr(configuration, "dlthub_telemetry", True)
+    started = []
+    monkeypatch.setattr(shared_machine, "is_telemetry_started", lambda: not started or started[-1])
+    monkeypatch.setattr(shared_machine, "stop_telemetry", lambda: started.append(False))
+    monkeypatch.setattr(shared_machine, "start_telemetry", lambda config: started.append(config.dlthub_telemetry))
+    with ExitStack() as second:
+        with telemetry_off_by_default():
+            second.enter_context(telemetry_off_by_default())
+        assert started[-1] is False
+    assert started[-1] is True

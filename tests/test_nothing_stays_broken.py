@@ -5,8 +5,9 @@ Each fault is met through the program and through `load()`.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta, timezone
 from unittest.mock import patch
 
@@ -253,3 +254,44 @@ def test_another_key_of_events_is_refused_until_a_full_refresh(account, ometria,
         dlt.attach("ometria_pipeline").run(ometria_source.ometria_source().with_resources("email_events"))
     load("--tables", "email_events", "--full-refresh")
     truth.assert_events(warehouse, account)
+
+
+def test_a_full_refresh_that_is_killed_before_its_drop_with_a_folder_that_is_lost(
+    account, ometria, warehouse, go, tmp_path
+):
+    """The schema at the destination has a column that was never made."""
+    assert go("lists") == {}
+    for item in account.lists.values():
+        item["owner"] = "Ada"
+    with (
+        patch.object(DuckDbClient, "drop_tables", side_effect=KeyboardInterrupt),
+        suppress(KeyboardInterrupt, AssertionError),
+    ):
+        go("lists", full_refresh=True)
+    shutil.rmtree(tmp_path / "dlt")
+    assert go("lists") == {}
+    truth.assert_lists(warehouse, account)
+    assert {row["owner"] for row in warehouse.rows("lists")} == {"Ada"}
+
+
+def test_the_table_of_schemas_that_was_dropped_by_hand_is_made_again(account, ometria, warehouse, go, tmp_path):
+    assert go("lists,unsubscribes") == {}
+    at_destination(warehouse, "DROP TABLE ometria._dlt_version")
+    account.update_list("77", title="Changed title")
+    assert go("lists,unsubscribes") == {}
+    truth.assert_lists(warehouse, account)
+    truth.assert_unsubscribes(warehouse, account)
+    assert_restored_schema_is_local(tmp_path)
+
+
+def test_a_table_that_cannot_be_read_fails_alone(account, ometria, warehouse, go):
+    assert go("lists,unsubscribes") == {}
+    rename = "ALTER TABLE ometria.{} RENAME TO {}"
+    broken = "CREATE VIEW ometria.lists AS SELECT * FROM ometria.kept"
+    at_destination(warehouse, rename.format("lists", "kept"), broken, rename.format("kept", "lost"))
+    account.unsubscribe(list(account.profiles)[0])
+    assert list(go("lists,unsubscribes")) == ["lists"]
+    truth.assert_unsubscribes(warehouse, account)
+    at_destination(warehouse, "DROP VIEW ometria.lists", rename.format("lost", "lists"))
+    assert go("lists") == {}
+    truth.assert_lists(warehouse, account)

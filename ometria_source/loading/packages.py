@@ -187,7 +187,23 @@ def dropped_by(package: Path) -> set[str]:
         package: Its folder.
     """
     try:
-        state = json.loads((package / PackageStorage.LOAD_PACKAGE_STATE_FILE_NAME).read_text(encoding="utf-8"))
-        return {str(table["name"]) for table in state.get("dropped_tables", ())}
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        return {str(table["name"]) for table in _state(package).get("dropped_tables", ())}
+    except (LookupError, TypeError):
         return set()
+
+
+def has_dropped(package: Path) -> set[str]:
+    """The tables that a pending package has dropped already.
+
+    Args:
+        package: Its folder.
+    """
+    return set(map(str, _state(package).get("applied_dropped_tables", ())))
+
+
+def _state(package: Path) -> dict[str, Any]:
+    """The state of a package; empty where it cannot be read."""
+    try:
+        return dict(json.loads((package / PackageStorage.LOAD_PACKAGE_STATE_FILE_NAME).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ from dlt.pipeline.configuration import PipelineConfiguration
 from dlt.pipeline.pipeline import Pipeline
 from filelock import FileLock, Timeout
 
-from ometria_source.exceptions import RunInProgressError
+from ometria_source.exceptions import InvalidSettingError, RunInProgressError
 from ometria_source.loading.destinations import check_dataset, connect, create_pipeline, stored_state
 from ometria_source.loading.packages import are_whole, pending_packages, states_around
 from ometria_source.loading.shared_machine import check_owner, make_private
@@ -35,6 +36,12 @@ from ometria_source.loading.stored import loaded_schema
 from ometria_source.sync.destination import TARGET, check_working_folder, target_of
 
 log = logging.getLogger(__name__)
+
+# A folder of this name must lie beside the others.
+NAME = re.compile(r"[A-Za-z][\w.-]*", re.ASCII)
+
+# What dlt keeps in a working folder (dlt 1.31).
+DLT_NAMES = {"state.json", "trace.pickle", "schemas", "extract", "normalize", "load"}
 
 ELSEWHERE = "The local state belongs to another destination, dataset or current folder"
 UNKNOWN = "The local state, made by another program, does not say to which destination it belongs"
@@ -49,7 +56,14 @@ def pipeline_folder(pipeline_name: str, pipelines_dir: str | None = None) -> Pat
     Args:
         pipeline_name: Its name.
         pipelines_dir: The folder of all working folders; None: dlt's setting of this name, else dlt's default.
+
+    Raises:
+        InvalidSettingError: The name cannot be that of a folder.
     """
+    if not NAME.fullmatch(pipeline_name):
+        raise InvalidSettingError(
+            "pipeline_name", "must be made of letters, digits, `_`, `-` and `.`, and begin with none but a letter."
+        )
     return Path(pipelines_dir or _configured_dir(pipeline_name) or get_dlt_pipelines_dir()) / pipeline_name
 
 
@@ -67,10 +81,14 @@ def held(folder: Path) -> Iterator[None]:
 
     Raises:
         RunInProgressError: Another run holds it.
-        InvalidSettingError: It is another user's.
+        InvalidSettingError: It is another user's, or holds something else, which dlt would delete.
     """
     check_owner(folder)
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    _check_contents(folder)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InvalidSettingError("pipelines_dir", "leads to a file: name a folder.") from None
     lock = FileLock(folder.with_name(f"{folder.name}.lock"), blocking=False)
     try:
         lock.acquire()
@@ -80,6 +98,18 @@ def held(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def _check_contents(folder: Path) -> None:
+    """Refuse a folder with other files than dlt's: where dlt finds no state, it deletes all that is there."""
+    if folder.exists() and not (folder / Pipeline.STATE_FILE).exists():
+        others = sorted({path.name for path in folder.iterdir()} - DLT_NAMES) if folder.is_dir() else [folder.name]
+        if others:
+            raise InvalidSettingError(
+                "pipelines_dir",
+                f"leads to `{folder}`, which has files in it that are not dlt's. Name another folder, or another "
+                "`pipeline_name`.",
+            )
 
 
 def open_pipeline(folder: Path, destination: str, dataset: str) -> dlt.Pipeline:

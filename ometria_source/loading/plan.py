@@ -58,6 +58,10 @@ OMETRIA_DOMAIN = ".ometria.com"
 SETTINGS = frozenset(inspect.signature(ometria_source).parameters)
 
 
+# Whether dlt raises an error where a job has failed. Otherwise it stores the state as if all rows were there.
+RAISES = "load.raise_on_failed_jobs"
+
+
 @dataclass(frozen=True)
 class Plan:
     """What a load shall do.
@@ -107,6 +111,8 @@ def make_plan(
         similar = nearest(name, SETTINGS)
         meant = f" Is `{similar}` meant?" if similar else ""
         raise InvalidSettingError(name, f"is no setting of `ometria_source`: leave it out, or correct its name.{meant}")
+    if dlt.config.get(RAISES, bool) is False:
+        raise InvalidSettingError(RAISES, "must be true, or not be set: rows that a job could not load would be lost.")
     names = _parse(tables)
     offered_only = names is SELECTABLE
     source = ometria_source(**settings)

@@ -56,6 +56,7 @@ from ometria_source.loading.packages import (
     cleaned_packages,
     columns_before,
     dropped_by,
+    has_dropped,
     pending_packages,
     record_extracted,
     repair_packages,
@@ -343,7 +344,7 @@ class _Run:
             self._pipeline.extract(
                 selected,
                 loader_file_format=file_format(self._pipeline),
-                refresh="drop_resources" if table.name in self._anew else None,
+                refresh=self._refresh_mode(table.name),
             )
             record_extracted(self._pipeline)
         except PipelineStepFailed as error:
@@ -359,6 +360,12 @@ class _Run:
                 table.cause = without_context(user_error(error))
             return False
         return True
+
+    def _refresh_mode(self, table: str) -> Literal["drop_resources", "drop_data"] | None:
+        """How dlt makes a table anew; one without rows is not dropped, because views may depend on it."""
+        if table not in self._anew:
+            return None
+        return "drop_resources" if self._plan.full_refresh else "drop_data"
 
     def _load_package(self, table: TableReport) -> None:
         try:
@@ -406,14 +413,16 @@ class _Run:
 
     def _abort(self) -> None:
         """Discard the packages that are pending, with their state: what was refused must block no later run."""
-        dropped = {name for package in pending_packages(self._pipeline) for name in dropped_by(package)}
+        pending = pending_packages(self._pipeline)
+        dropped = {name for package in pending for name in dropped_by(package)}
+        gone = {name for package in pending for name in has_dropped(package)}
         try:
             self._pipeline.abort_packages()
         except Exception as error:
             _pass_on_interrupt(error)
             log.info("the packages cannot be aborted", exc_info=error)
             raise PendingPackageError(self._pipeline.pipeline_name, cause_of(error)) from None
-        settle(self._pipeline, dropped)
+        settle(self._pipeline, dropped, gone)
 
     def _describe_tables(self, known: Mapping[str, TTableSchemaColumns]) -> None:
         columns, contents = _columns(self._pipeline), Contents(self._pipeline)

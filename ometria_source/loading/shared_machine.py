@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -90,18 +91,38 @@ def private_files() -> Iterator[None]:
 @contextmanager
 def telemetry_off_by_default() -> Iterator[None]:
     """Keep dlt from reporting over the network how it is used, until the block ends, unless it is configured."""
-    configuration = dlt.current.run_context().runtime_config
-    if dlt.config.get(TELEMETRY) is not None or not is_telemetry_started():
-        yield
-        return
-    _restart_telemetry(configuration, is_on=False)
+    _Telemetry.enter()
     try:
         yield
     finally:
-        _restart_telemetry(configuration, is_on=True)
+        _Telemetry.leave()
 
 
-def _restart_telemetry(configuration: RuntimeConfiguration, *, is_on: bool) -> None:
-    stop_telemetry()
-    configuration.dlthub_telemetry = is_on
-    start_telemetry(configuration)
+class _Telemetry:
+    """Turns it off for the first of the loads of this process that run at a time, and on again after the last."""
+
+    _lock = threading.Lock()
+    _loads = 0
+    _turned_off: RuntimeConfiguration | None = None
+
+    @classmethod
+    def enter(cls) -> None:
+        with cls._lock:
+            cls._loads += 1
+            if dlt.config.get(TELEMETRY) is None and is_telemetry_started():
+                cls._turned_off = dlt.current.run_context().runtime_config
+                cls._restart(cls._turned_off, is_on=False)
+
+    @classmethod
+    def leave(cls) -> None:
+        with cls._lock:
+            cls._loads -= 1
+            if cls._turned_off is not None and not cls._loads:
+                cls._restart(cls._turned_off, is_on=True)
+                cls._turned_off = None
+
+    @staticmethod
+    def _restart(configuration: RuntimeConfiguration, *, is_on: bool) -> None:
+        stop_telemetry()
+        configuration.dlthub_telemetry = is_on
+        start_telemetry(configuration)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Collection, Iterable, Mapping
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,16 @@ import dlt
 from dlt.common.destination.client import WithStateSync
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema import Schema
-from dlt.common.schema.typing import TColumnSchema, TTableSchema
+from dlt.common.schema.typing import TColumnSchema, TTableSchema, TTableSchemaColumns
 from dlt.common.schema.utils import has_table_seen_data
+from dlt.destinations.exceptions import DatabaseException
 from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.helpers import pipeline_drop
 
 from ometria_source.exceptions import ChangedDestinationError, TakenColumnError
 from ometria_source.loading.dataset_lock import dataset_lock
+from ometria_source.loading.errors import cause_of, was_interrupted
 from ometria_source.loading.packages import columns_before, tables_of
 from ometria_source.naming import FIELD_HINT
 from ometria_source.source import SECTION
@@ -37,13 +41,14 @@ from ometria_source.tables import NESTED
 log = logging.getLogger(__name__)
 
 
-def settle(pipeline: dlt.Pipeline, dropped: Collection[str] = ()) -> None:
+def settle(pipeline: dlt.Pipeline, dropped: Collection[str] = (), gone: Collection[str] = ()) -> None:
     """Make the local schema and the destination's newest the same, and void the state of tables that were dropped.
 
     Args:
         pipeline: Without pending packages; its working folder is held by this process.
         dropped: Tables that full refreshes were to drop whose packages are not loaded now. Where the destination has
             another schema than the local one, each table is suspected.
+        gone: Those of them that were dropped: what is there now is a part of the new rows.
     """
     if not pipeline.default_schema_name:
         return
@@ -53,23 +58,37 @@ def settle(pipeline: dlt.Pipeline, dropped: Collection[str] = ()) -> None:
             return
         is_local = _is_newest(client, local)
         suspects = [name for name in resource_states(pipeline) if name in dropped or not is_local]
-        lost = sorted(name for name in suspects if _is_lost(client, local, name))
+        lost = sorted(name for name in suspects if name in gone or _is_lost(client, local, name))
         if not lost and not is_local:
             _take_over(_missing(client, local, dropped), local)
             pipeline.schemas.save_schema(local)
             is_local = _is_newest(client, local)
     if lost:
         log.warning("A full refresh of %s was not finished; the next load reads all of it", ", ".join(lost))
-        # dlt drops a resource with its tables, its state and what is stored of its schema
-        pipeline_drop(pipeline, resources=lost)()
+        for name in lost:
+            _forget(pipeline, name)
     elif not is_local:
         with dataset_lock(pipeline):
             _store_schema(pipeline, dropped)
 
 
+def _forget(pipeline: dlt.Pipeline, resource: str) -> None:
+    """Drop a resource with its tables, its state and what is stored of its schema; the state at least."""
+    try:
+        pipeline_drop(pipeline, resources=[resource])()
+    except PipelineStepFailed as error:
+        if was_interrupted(error):
+            raise
+        log.info("%s cannot be dropped (%s)", resource, cause_of(error))
+        pipeline_drop(pipeline, resources=[resource], state_only=True)()
+
+
 def _is_newest(client: WithStateSync, schema: Schema) -> bool:
-    stored = client.get_stored_schema(schema.name)
-    return stored is not None and stored.version_hash == schema.version_hash
+    # dlt makes the table of schemas again where it was dropped by hand
+    with suppress(DestinationUndefinedEntity):
+        stored = client.get_stored_schema(schema.name)
+        return stored is not None and stored.version_hash == schema.version_hash
+    return False
 
 
 def _store_schema(pipeline: dlt.Pipeline, dropped: Collection[str]) -> None:
@@ -80,8 +99,9 @@ def _store_schema(pipeline: dlt.Pipeline, dropped: Collection[str]) -> None:
         _take_over(_missing(client, local, dropped), local)
         pipeline.schemas.save_schema(local)
         if not _is_newest(client, local):
-            # dlt itself stores no schema again that it has stored before
-            client._update_schema_in_storage(local)
+            with suppress(DestinationUndefinedEntity):
+                # dlt itself stores no schema again that it has stored before
+                client._update_schema_in_storage(local)
 
 
 def take_over_columns(pipeline: dlt.Pipeline, client: Any, package: Path, dropped: Collection[str]) -> None:
@@ -138,9 +158,9 @@ def loaded_schema(client: Any, name: str) -> Schema | None:
     )
     try:
         rows = client.sql_client.execute_sql(query, name)
+        stored = client.get_stored_schema_by_hash(rows[0][0]) if rows else None
     except DestinationUndefinedEntity:
         return None
-    stored = client.get_stored_schema_by_hash(rows[0][0]) if rows else None
     return Schema.from_dict(json.loads(stored.schema)) if stored else None
 
 
@@ -186,10 +206,15 @@ def _is_loaded(schema: Schema, table: str) -> bool:
 
 
 def _has_rows(client: SqlJobClientBase, table: str) -> bool:
+    """Whether a table has rows, or may have some that this user must not read; to load it will show."""
     top, limit = client.sql_client._limit_clause_sql(1)
     # dlt quotes the name
     query = f"SELECT {top} 1 FROM {client.sql_client.make_qualified_table_name(table)} {limit}"  # noqa: S608
-    return bool(client.sql_client.execute_sql(query))
+    try:
+        return bool(client.sql_client.execute_sql(query))
+    except DatabaseException as error:
+        log.info("%s cannot be read (%s)", table, cause_of(error))
+        return True
 
 
 def resource_states(pipeline: dlt.Pipeline) -> Mapping[str, dict[str, Any]]:
@@ -226,6 +251,8 @@ def inspect_tables(
         if not isinstance(client, SqlJobClientBase):
             return void, changed
         there = dict(client.get_storage_tables(wanted))
+        if _drop_unmade(client, schema, there):
+            pipeline.schemas.save_schema(schema)
         for name, names in members.items():
             if error := _missing_there(client, schema, name, names, there):
                 changed[name] = error
@@ -234,15 +261,36 @@ def inspect_tables(
     return void, changed
 
 
+def _drop_unmade(client: SqlJobClientBase, schema: Schema, there: Mapping[str, Any]) -> bool:
+    """Drop the columns from a schema that are not there and that no package was loaded with; whether there are some.
+
+    A full refresh that is killed before it drops its table leaves such a schema, which a lost folder gets back.
+    """
+    missing = {name: _absent(client, schema, name, columns) for name, columns in there.items() if columns}
+    loaded = loaded_schema(client, schema.name) if any(missing.values()) else None
+    if loaded is None:
+        return False
+    unmade = [
+        (name, column)
+        for name, columns in missing.items()
+        for column in columns
+        if column not in loaded.tables.get(name, {}).get("columns", {})
+    ]
+    for name, column in unmade:
+        del schema.tables[name]["columns"][column]
+    return bool(unmade)
+
+
+def _absent(client: SqlJobClientBase, schema: Schema, table: str, there: TTableSchemaColumns) -> list[str]:
+    """The columns of a table that are not at the destination."""
+    is_exact = client.capabilities.generates_case_sensitive_identifiers()
+    return [str(column["name"]) for column in schema.get_new_table_columns(table, there, is_exact)]
+
+
 def _missing_there(
     client: SqlJobClientBase, schema: Schema, name: str, members: Collection[str], there: Mapping[str, Any]
 ) -> ChangedDestinationError | None:
     if tables := [member for member in members if not there[member]]:
         return ChangedDestinationError(name, tables, columns=False)
-    is_exact = client.capabilities.generates_case_sensitive_identifiers()
-    columns = [
-        str(column["name"])
-        for member in members
-        for column in schema.get_new_table_columns(member, there[member], is_exact)
-    ]
+    columns = [column for member in members for column in _absent(client, schema, member, there[member])]
     return ChangedDestinationError(name, columns, columns=True) if columns else None

@@ -50,13 +50,14 @@ def sql(at_postgres) -> Callable[[str], None]:
     return execute
 
 
-def test_a_missing_right_on_one_table(account, ometria, at_postgres, go, sql, monkeypatch):
+@pytest.mark.parametrize("right", ["INSERT", "SELECT"])
+def test_a_missing_right_on_one_table(account, ometria, at_postgres, go, sql, monkeypatch, right):
     assert go() == {}
-    user = f"loader_{at_postgres.dataset}"
+    user = f"loader_{right}_{at_postgres.dataset}".lower()
     sql(f"CREATE ROLE {user} LOGIN")
     for schema in ("{dataset}", "{dataset}_staging"):
         sql(f"GRANT ALL ON SCHEMA {schema} TO {user}; GRANT ALL ON ALL TABLES IN SCHEMA {schema} TO {user}")
-    sql(f"REVOKE INSERT ON {{dataset}}.lists FROM {user}")
+    sql(f"REVOKE {right} ON {{dataset}}.lists FROM {user}")
     address = urlsplit(at_postgres.settings["DESTINATION__POSTGRES__CREDENTIALS"])
     monkeypatch.setenv(
         "DESTINATION__POSTGRES__CREDENTIALS",
@@ -71,7 +72,7 @@ def test_a_missing_right_on_one_table(account, ometria, at_postgres, go, sql, mo
     assert "refused" in errors["lists"]
     truth.assert_profiles(at_postgres, account)
     truth.assert_unsubscribes(at_postgres, account)
-    sql(f"GRANT INSERT ON {{dataset}}.lists TO {user}")
+    sql(f"GRANT {right} ON {{dataset}}.lists TO {user}")
     assert go() == {}
     truth.assert_lists(at_postgres, account)
 
@@ -94,3 +95,22 @@ def test_a_name_that_no_column_may_have(account, ometria, at_postgres, go, monke
     names = {row["profile_id"]: row["customer_name"] for row in at_postgres.rows("profiles")}
     assert names == {person: account.profiles[person]["name"] for person in people}
     assert names[people[0]] == "Changed Name"
+
+
+def test_a_view_on_a_table_of_which_all_rows_are_gone(account, ometria, at_postgres, go, sql, monkeypatch):
+    """As dbt makes them: PostgreSQL drops no table on which a view depends."""
+    monkeypatch.setenv("SOURCES__OMETRIA__ALLOW_DELETES", "true")
+    assert go() == {}
+    sql("CREATE VIEW {dataset}.titles AS SELECT title FROM {dataset}.lists")
+    before = (account.lists.copy(), account.members.copy())
+    for identifier in before[0]:
+        account.delete_list(identifier)
+    for person in list(account.profiles)[:2]:
+        account.unsubscribe(person)
+        assert go() == {}
+        assert at_postgres.rows("lists") == []
+        truth.assert_unsubscribes(at_postgres, account)
+    account.lists.update(before[0])
+    account.members.update(before[1])
+    assert go() == {}
+    truth.assert_lists(at_postgres, account)
