@@ -60,4 +60,4 @@ SIGNAL_STATUS = 128
 
 # What README.md and the example of .dlt/secrets.toml have in the place of values.
 PLACEHOLDER_KEY = "from Settings"
-PLACEHOLDER_BUCKET = "s3://your-bucket"
+PLACEHOLDER_BUCKET = ("s3://your-bucket", "s3://bucket/prefix")

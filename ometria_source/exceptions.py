@@ -5,6 +5,7 @@ OmetriaError
   |     +-- InvalidSettingError     a setting has a value that cannot work
   |     +-- NothingConfiguredError  there is neither an API key nor a bucket
   |     +-- RunInProgressError      another run uses the same working folder
+  |     +-- ForeignFileError        settings, or a working folder, belong to another user of the machine
   |     +-- NotMergedError          the destination would append rows that must be merged
   |     +-- KeptRowsError           a merge that removes nothing, for a table that must lose rows
   |     +-- NoSuchStrategyError     a merge strategy that the destination does not have
@@ -106,6 +107,16 @@ class RunInProgressError(ConfigurationError):
         super().__init__(
             f"Another run of `{pipeline_name}` is in progress on this working folder. Nothing was read. Wait for it "
             "to end, or give this run a working folder of its own with the environment variable `DLT_DATA_DIR`."
+        )
+
+
+class ForeignFileError(ConfigurationError):
+    """A file or folder belongs to another user of the machine."""
+
+    def __init__(self, path: str, advice: str) -> None:
+        super().__init__(
+            f"`{printable(path)}` belongs to another user of this machine, who could lead a load elsewhere. Nothing "
+            f"was read. {advice}"
         )
 
 
@@ -385,8 +396,11 @@ class UnknownFormatError(UnreadableFileError):
 class RefusedKeyError(OmetriaError):
     """Ometria refuses the API key everywhere."""
 
-    def __init__(self, refusal: str) -> None:
-        super().__init__(f"Every endpoint refuses the API key. {refusal}")
+    def __init__(self, status: int) -> None:
+        super().__init__(
+            f"Ometria refuses the API key (status {status}): check `sources.ometria.api_key` against Settings > API "
+            "keys in Ometria, and `base_url`."
+        )
 
 
 class MissingConfigurationError(OmetriaError):

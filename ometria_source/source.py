@@ -311,7 +311,7 @@ def ometria_source(
     if table_format is not None:
         check_choice("table_format", table_format, tuple(TABLE_FORMATS))
     check_choice("deletes", deletes, DELETES)
-    for table in history or ():
+    for table in [history] if isinstance(history, str) else history or ():
         check_choice("history", table, TABLES_WITH_HISTORY)
     if file_format is not None:
         check_choice("file_format", file_format, FILE_FORMATS)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import dlt
 import pytest
@@ -186,6 +187,100 @@ def test_what_a_package_of_an_earlier_run_adds_is_told(account, ometria, load, r
     load("--tables", "unsubscribes", "--report", "report.json")
 
     assert report_of(workspace)["notes"] == ["`lists`, of an earlier run: new columns: owner"]
+
+
+def test_what_a_package_of_an_earlier_run_adds_is_in_the_report_of_a_run_that_is_refused(
+    account, ometria, load, run, workspace, monkeypatch
+):
+    load("--tables", "lists,unsubscribes")
+    for item in account.lists.values():
+        item["owner"] = "Ada"
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckDbClient, "create_load_job", unreachable)
+        patch.setattr("ometria_source.loading.run.answers", lambda _: False)
+        assert run("--tables", "lists").status == 1
+    monkeypatch.setenv("SOURCES__OMETRIA__HASH_COLUMNS", '["unsubscribes.email_address"]')
+    monkeypatch.setenv("SOURCES__OMETRIA__PII_SALT", "an invented salt of tests")
+
+    assert run("--tables", "unsubscribes", "--report", "report.json").status == 2
+
+    report = report_of(workspace)
+    assert report["exit_status"] == 2
+    assert len(report["load_ids"]) == 1
+    assert report["notes"] == ["`lists`, of an earlier run: new columns: owner"]
+
+
+def test_the_columns_that_an_interrupted_run_added_are_in_its_report(
+    account, ometria, load, run, workspace, monkeypatch
+):
+    load("--tables", "lists,unsubscribes")
+    for item in account.lists.values():
+        item["owner"] = "Ada"
+    real = DuckDbClient.create_load_job
+
+    def interrupt(client, table, *arguments, **options):
+        if table["name"] == "unsubscribes":
+            raise KeyboardInterrupt
+        return real(client, table, *arguments, **options)
+
+    monkeypatch.setattr(DuckDbClient, "create_load_job", interrupt)
+    assert run("--tables", "lists,unsubscribes", "--report", "report.json").status == 130
+    lists = report_of(workspace)["tables"]["lists"]
+    assert (lists["status"], lists["new_columns"]) == ("ok", ["owner"])
+
+
+def test_the_report_of_a_check_says_what_that_of_a_load_does(ometria, run, workspace):
+    assert run("--check", "--tables", "lists", "--report", "report.json").status == 0
+    report = report_of(workspace)
+    assert (report["exit_status"], report["pipeline"], report["dataset"]) == (0, "ometria_pipeline", "ometria")
+    assert report["started_at"] <= report["ended_at"]
+    assert report["requests"] == len(ometria.requests)
+    assert {check["name"] for check in report["checks"]} > {"key", "lists", "settings"}
+
+
+@pytest.mark.parametrize("way", ["a full disk", "a folder that is gone"])
+def test_a_report_that_cannot_be_written_is_said_in_a_sentence(
+    account, ometria, warehouse, run, workspace, monkeypatch, way
+):
+    path = Path("/dev/full")
+    if way == "a folder that is gone":
+        path = workspace / "reports" / "report.json"
+        path.parent.mkdir()
+        monkeypatch.setattr("ometria_source.cli.program.show", lambda _: path.parent.rmdir())
+    result = run("--tables", "lists", "--report", str(path))
+    assert result.status == 1
+    assert "The report could not be written" in result.err
+    truth.assert_lists(warehouse, account)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=["SIGTERM", "Ctrl-C"])
+def test_a_signal_while_the_report_is_written_waits_for_it(ometria, run, workspace, monkeypatch, number):
+    real = Path.replace
+
+    def replace(path: Path, target: Path) -> Path:
+        os.kill(os.getpid(), number)
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    (workspace / "report.json").write_text("old", encoding="utf-8")
+    assert run("--tables", "lists", "--report", "report.json").status == 0
+    assert report_of(workspace)["exit_status"] == 0
+    assert list(workspace.glob(".report*")) == []
+
+
+@pytest.mark.slow
+def test_a_terminal_that_goes_away_ends_no_load(account, ometria, warehouse, workspace):
+    ours, theirs = os.openpty()
+    command = [sys.executable, str(PROGRAM), "--tables", "lists,unsubscribes,profiles"]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.PIPE, stderr=theirs) as program:
+        os.close(theirs)
+        # the first bar
+        os.read(ours, 1)
+        os.close(ours)
+        program.communicate()
+    assert program.returncode == 0
+    truth.assert_lists(warehouse, account)
+    truth.assert_profiles(warehouse, account)
 
 
 def unreachable(*_: object, **__: object) -> None:

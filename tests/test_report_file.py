@@ -66,7 +66,7 @@ def test_what_was_loaded_is_not_called_otherwise_where_the_key_is_refused(accoun
     ometria.behaviour = Behaviour(forbidden=frozenset({"/"}))
     result = run("--tables", "all", "--report", "report.json")
     assert result.status == 1
-    assert "Every endpoint refuses the API key." in result.out
+    assert "Ometria refuses the API key (status" in result.out
     tables = json.loads((workspace / "report.json").read_text(encoding="utf-8"))["tables"]
     assert (tables["email_events"]["status"], tables["email_events"]["rows"]) == ("ok", len(account.events))
     assert tables["profiles"]["status"] == "left out"

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import pytest
 import truth
 from machine import PROGRAM
 from warm_python import warm_python
 
+from ometria_source import LoadFailedError, load
 from ometria_source.simulator import Behaviour, SimulatedAccount
 
 
@@ -29,9 +32,30 @@ def test_a_refused_key_is_said_first_and_once(ometria, export, run, status, tabl
     ometria.fail("/", status, times=None)
     result = run("--tables", tables)
     assert result.status == 1
-    assert result.out.startswith("Every endpoint refuses the API key.")
-    assert result.out.count("API key") == result.out.splitlines()[0].count("API key")
+    sentence = (
+        f"Ometria refuses the API key (status {status}): check `sources.ometria.api_key` against Settings > API keys "
+        "in Ometria, and `base_url`."
+    )
+    assert result.out.splitlines()[0] == sentence
+    assert result.out.count("API key") == sentence.count("API key")
     assert "--verbose" not in result.out
+    result = run("--tables", tables, "--check")
+    assert result.out.count("API key") == sentence.count("API key")
+    assert f"failed key: refused\n    {sentence}\n" in result.out
+    with pytest.raises(LoadFailedError) as failed:
+        load(tables).raise_for_failures()
+    assert str(failed.value).count("API key") == sentence.count("API key")
+
+
+def test_a_refused_key_is_said_where_other_endpoints_are_not_there(ometria, run):
+    ometria.fail("/", 401, times=None)
+    for path in ("/contacts", "/orders", "/push/_errors"):
+        ometria.fail(path, 404, times=None)
+    for flags in ([], ["--check"]):
+        result = run("--tables", "all", *flags)
+        assert result.status == 1
+        assert result.out.count("Ometria refuses the API key") == 1
+        assert "Ask Ometria for access" not in result.out
 
 
 @pytest.mark.parametrize(
@@ -51,6 +75,28 @@ def test_the_nearest_name_is_proposed(ometria, run, flags, said):
 
 
 @pytest.mark.parametrize(
+    "flags",
+    [
+        ["--destination", "postgresql://ada:SECRET-123@host/db"],
+        ["--dataset", "ada@shop.test"],
+        ["--dataset", "caf\udce9"],
+        ["--check=SECRET-123"],
+        ["-kSECRET-123"],
+        ["SECRET-123"],
+        ["--api-key=SECRET-123"],
+        ["--tables", "SECRET-123-that-is-longer-than-a-table"],
+    ],
+)
+def test_what_is_typed_in_the_wrong_place_is_not_shown(ometria, run, workspace, flags):
+    result = run("--report", "report.json", *flags)
+    assert result.status == 2
+    report = (workspace / "report.json").read_text(encoding="utf-8")
+    for text in ("SECRET", "ada", "caf"):
+        assert text not in result.err + report
+    assert json.loads(report)["exit_status"] == 2
+
+
+@pytest.mark.parametrize(
     ("setting", "value", "said"),
     [
         ("START_DATE", "yesterday", "It is `yesterday`."),
@@ -59,6 +105,7 @@ def test_the_nearest_name_is_proposed(ometria, run, flags, said):
         ("REQUESTS_PER_SECOND", "-1", "It is `-1.0`."),
         ("FULL_SCAN_DAYS", "-1", "It is `-1.0`."),
         ("DELETES", "softly", "It is `softly`."),
+        ("HISTORY", "lists2", "It is `lists2`."),
         ("PRIVACY", "strikt", "It is `strikt`."),
         ("CSV_DELIMITER", "ab", "It is `ab`."),
         ("CSV_ENCODING", "utf-99", "It is `utf-99`."),
@@ -78,7 +125,11 @@ def test_a_wrong_value_is_named_unless_it_may_be_a_secret(ometria, bucket, run, 
 
 @pytest.mark.parametrize(
     ("setting", "value"),
-    [("API_KEY", "from Settings > API keys in Ometria"), ("BUCKET_URL", "s3://your-bucket/prefix")],
+    [
+        ("API_KEY", "from Settings > API keys in Ometria"),
+        ("BUCKET_URL", "s3://your-bucket/prefix"),
+        ("BUCKET_URL", "s3://bucket/prefix"),
+    ],
 )
 def test_what_the_documentation_has_for_a_value_is_known(ometria, run, monkeypatch, setting, value):
     monkeypatch.setenv(f"SOURCES__OMETRIA__{setting}", value)
@@ -152,6 +203,15 @@ def test_names_are_shown_without_what_a_terminal_obeys(account, ometria, load):
     assert "\x1b" not in out
     assert "lines" not in [line.strip() for line in out.splitlines()]
     assert max(map(len, out.split())) <= 210
+
+
+def test_the_check_prints_names_without_what_a_terminal_obeys(ometria, bucket, run):
+    (bucket / "a.csv").write_text("id\n1\n")
+    Path(os.fsdecode(bytes(bucket) + b"/u\xff\x1b[31m\nok key: accepted.csv")).touch()
+    result = run("--tables", "email_events", "--check")
+    assert "\x1b" not in result.out
+    assert "\nok key: accepted.csv" not in result.out
+    assert "\\x1b[31m" in result.out
 
 
 def test_names_of_files_are_shown_without_what_a_terminal_obeys(ometria, bucket, run):

@@ -65,11 +65,14 @@ def test_a_shared_folder_of_settings_is_refused(ometria, run, workspace, no_home
     assert not ometria.requests
 
 
-@pytest.mark.parametrize("given", ["config.toml", "secrets.toml", "pipelines/ometria_pipeline"])
+@pytest.mark.parametrize(
+    "given",
+    ["dlt/config.toml", "dlt/secrets.toml", "dlt/pipelines/ometria_pipeline"]
+    + ["workspace/.dlt/config.toml", "workspace/.dlt/secrets.toml"],
+)
 def test_what_belongs_to_another_user_is_refused(ometria, run, tmp_path, monkeypatch, given):
-    folder = tmp_path / "dlt"
-    monkeypatch.setattr(ometria_source.loading.shared_machine, "global_dir", lambda: str(folder))
-    planted = folder / given
+    monkeypatch.setattr(ometria_source.loading.shared_machine, "global_dir", lambda: str(tmp_path / "dlt"))
+    planted = tmp_path / given
     planted.parent.mkdir(parents=True, exist_ok=True)
     if planted.suffix:
         planted.write_text("")
@@ -83,6 +86,18 @@ def test_what_belongs_to_another_user_is_refused(ometria, run, tmp_path, monkeyp
     result = run("--tables", "lists")
     assert result.status == 2
     assert "belongs to another user" in result.err
+    assert not ometria.requests
+
+
+def test_a_shared_folder_of_another_user_is_refused_whatever_is_in_it(ometria, run, monkeypatch, no_home, tmp_path):
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "own"))
+    if os.geteuid() == 0:
+        os.chown(no_home, ANOTHER_USER, ANOTHER_USER)
+    else:
+        monkeypatch.setattr(os, "geteuid", lambda: ANOTHER_USER)
+    result = run("--tables", "lists")
+    assert result.status == 2
+    assert "Set `XDG_DATA_HOME`" in result.err
     assert not ometria.requests
 
 

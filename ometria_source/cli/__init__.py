@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ometria_source.cli.console import replace_closed_streams
-from ometria_source.cli.signals import ends_at_once, interrupts
+from ometria_source.cli.signals import ends_at_once
 
 __all__ = ["main"]
 
@@ -24,5 +24,4 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with ends_at_once():
         from ometria_source.cli.program import run_program  # noqa: PLC0415  takes seconds
 
-    with interrupts():
         return run_program(arguments)

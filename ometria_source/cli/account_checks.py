@@ -19,11 +19,13 @@ from ometria_source.exceptions import (
     AccessDeniedError,
     NotFoundError,
     OmetriaError,
+    RefusedKeyError,
     RequestLimitError,
     UnavailableError,
     UnexpectedAnswerError,
 )
 from ometria_source.naming import Field, snake_case
+from ometria_source.shown import printable
 from ometria_source.sync.rows import TYPE_FIELD, read_instant
 from ometria_source.tables import (
     collections,
@@ -63,8 +65,6 @@ ALSO_NEEDED = {"collections": "contacts", "list_changes": "lists"}
 
 REPORT = "Report this to the maintainers of this project: it cannot be read safely."
 
-CHECK_KEY = "Check `sources.ometria.api_key` against Settings > API keys in Ometria, and `base_url`."
-
 NOT_ASKED = "it could not be asked"
 
 # Endpoints, one after the other, that refuse the key before it is held to be wrong.
@@ -89,14 +89,19 @@ class Finding:
 
 
 class Findings:
-    """All results of one check, printed as they come."""
+    """All results of one check, printed as they come.
+
+    Attributes:
+        requests: How many were sent to Ometria.
+    """
 
     def __init__(self) -> None:
         self.all: list[Finding] = []
+        self.requests = 0
 
     def add(self, name: str, status: str, finding: str, advice: str | None = None) -> None:
         """Take in a result, and print it."""
-        self.all.append(Finding(name, status, finding, advice))
+        self.all.append(Finding(name, status, printable(finding), printable(advice) if advice else None))
         show("\n".join(self._lines(self.all[-1])))
 
     @property
@@ -104,13 +109,9 @@ class Findings:
         """1 where a check failed."""
         return 1 if any(finding.status == FAILED for finding in self.all) else 0
 
-    def as_json(self, requests: int) -> dict[str, Any]:
-        """For a file.
-
-        Args:
-            requests: How many requests were sent to Ometria.
-        """
-        return {"checks": [asdict(finding) for finding in self.all], "requests": requests}
+    def to_dict(self) -> dict[str, Any]:
+        """For a report."""
+        return {"checks": [asdict(finding) for finding in self.all], "requests": self.requests}
 
     @staticmethod
     def _lines(finding: Finding) -> Iterator[str]:
@@ -142,8 +143,10 @@ class AccountChecks:
             for endpoint in {table, also_needed.get(table, table)}:
                 self._needed_for[endpoint].append(table)
         self._member_lists_from = member_lists_from
-        # what endpoints refused before any answered: that of a wrong key is said once
-        self._refused: list[Callable[[], None]] = []
+        self._refused = 0
+        self._refusal: AccessDeniedError | None = None
+        # findings that a wrong key explains
+        self._held_back: list[Callable[[], None]] = []
         self._answers = 0
         self._is_unavailable = False
 
@@ -156,25 +159,24 @@ class AccountChecks:
             **{table: partial(self._first, table, path) for table, path in OTHERS.items()},
         }
         for table in sorted(steps, key=lambda table: table not in self._needed_for):
-            if not self._answers and (len(self._refused) >= FIRST_REFUSALS or self._is_unavailable):
+            if not self._answers and (self._refused >= FIRST_REFUSALS or self._is_unavailable):
                 break
             steps[table]()
-        if self._answers:
-            self._findings.add("key", OK, "accepted")
-            for add in self._refused:
-                add()
-        elif self._refused:
-            self._findings.add("key", FAILED, "Ometria refuses it", CHECK_KEY)
+        if self._refusal and not self._answers:
+            self._findings.add("key", FAILED, "refused", str(RefusedKeyError(self._refusal.status)))
         else:
-            self._findings.add("key", UNKNOWN, "no answer came")
+            is_accepted = (OK, "accepted") if self._answers else (UNKNOWN, "no answer came")
+            self._findings.add("key", *is_accepted)
+            for add in self._held_back:
+                add()
         known = {finding.name for finding in self._findings.all}
         for name in ("members path", "page limit", "unsubscribes paging"):
             if name not in known:
                 self._findings.add(name, UNKNOWN, NOT_ASKED)
-        told = self._client.retry_after_headers
-        if not told:
+        headers = self._client.retry_after_headers
+        if not headers:
             self._findings.add("Retry-After", UNKNOWN, "no 429 came, which this check does not provoke")
-        elif None in told:
+        elif None in headers:
             self._findings.add("Retry-After", OK, "a 429 came without it: the reader slows down by itself")
         else:
             self._findings.add(
@@ -200,11 +202,10 @@ class AccountChecks:
         except (AccessDeniedError, NotFoundError) as error:
             wanted = "`, `".join(self._needed_for.get(table, []))
             advice = f"Ask Ometria for access to {path}, or leave `{wanted}` out of `--tables`."
-            add = partial(self._add, table, f"{path} answers {error.status}", advice, table)
+            self._held_back.append(partial(self._add, table, f"{path} answers {error.status}", advice, table))
             if isinstance(error, AccessDeniedError):
-                self._refused.append(add)
-            else:
-                add()
+                self._refusal = error
+                self._refused += 1
             return None
         except OmetriaError as error:
             self._add(table, str(error), "Run again later, and report it where it stays.", table)

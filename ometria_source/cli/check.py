@@ -1,6 +1,6 @@
 """`--check`: whether a load would work, and what the account answers where the documentation is silent.
 
-Nothing is loaded and nothing is written, but for the report. Ometria is asked 60 times at the most.
+Nothing is loaded and nothing is written. Ometria is asked 60 times at the most.
 """
 
 # no `from __future__ import annotations`: dlt reads the signature of `_configured`
@@ -19,21 +19,26 @@ from ometria_source.api.client import Account
 from ometria_source.cli.account_checks import FAILED, OK, UNKNOWN, AccountChecks, Findings
 from ometria_source.cli.describe import configured_export
 from ometria_source.cli.options import PIPELINE_NAME, Options
-from ometria_source.cli.report_file import write_json
 from ometria_source.constants import DEFAULT_BASE_URL, DEFAULT_REQUESTS_PER_SECOND
-from ometria_source.exceptions import MissingSettingError, OmetriaError
+from ometria_source.exceptions import (
+    ConfigurationError,
+    MachineError,
+    MissingConfigurationError,
+    MissingSettingError,
+    OmetriaError,
+)
 from ometria_source.export.bucket import open_file
 from ometria_source.export.formats import is_hidden
 from ometria_source.export.retry import RetryBudget
 from ometria_source.loading.destinations import check_dataset, create_pipeline
-from ometria_source.loading.errors import redacted_traceback, user_message
+from ometria_source.loading.errors import redacted_traceback, user_error, user_message
 from ometria_source.loading.plan import Plan
 from ometria_source.source import SECTION
 from ometria_source.tables.email_events.rows import TABLE
 
 log = logging.getLogger(__name__)
 
-# How long one request is retried here: somebody is waiting.
+# How long one request is retried here, where a user waits for the answer.
 PATIENCE_MINUTES = 0.5
 
 # Fifteen seconds of what an account is allowed. An account that answers is asked about thirty times.
@@ -42,16 +47,15 @@ MOST_REQUESTS = 60
 NEEDS_NO_KEY = {TABLE, "email_event_files"}
 
 
-def run_check(options: Options, plan: Plan, report: Path | None) -> int:
+def run_check(options: Options, plan: Plan) -> Findings:
     """Check what the tables need.
 
     Args:
         options: Where they would be loaded to.
         plan: Of the load. The settings were found right by now.
-        report: The file to write the results to; None: none.
 
     Returns:
-        The exit status: 0, or 1 where something that the tables need is not as it must be.
+        What was found, which is printed by then.
     """
     findings = Findings()
     tables = plan.tables
@@ -59,12 +63,10 @@ def run_check(options: Options, plan: Plan, report: Path | None) -> int:
     for note in plan.notes:
         findings.add("settings", OK, note)
     account, patience_minutes, member_lists_from = _configured()
-    requests = _check_account(findings, tables, account, member_lists_from)
+    findings.requests = _check_account(findings, tables, account, member_lists_from)
     _check_bucket(findings, tables, patience_minutes)
     _check_destination(findings, options)
-    if report is not None:
-        write_json(findings.as_json(requests), report)
-    return findings.exit_status
+    return findings
 
 
 def _check_account(findings: Findings, tables: Collection[str], account: Account, member_lists_from: str) -> int:
@@ -112,7 +114,7 @@ def _check_bucket(findings: Findings, tables: Collection[str], patience_minutes:
             fail(refused[0], 'Mend it, leave it out with `file_glob`, or set `on_bad_file = "skip"`.')
         elif newest is not None:
             files = len(listed) - len(refused)
-            findings.add("bucket", OK, f"{files:,} files, the newest can be read; `--describe` tells what is in them")
+            findings.add("bucket", OK, f"{files:,} files, the newest can be read; `--describe` shows what is in them")
         else:
             fail("no file matches", "Check `bucket_url` and `file_glob`, and whether Ometria has delivered yet.")
 
@@ -139,12 +141,9 @@ def _check_destination(findings: Findings, options: Options) -> None:
                 is_there = client.is_storage_initialized()
         except Exception as error:  # noqa: BLE001  whatever a driver raises
             log.info("%s", redacted_traceback(error))
-            findings.add(
-                name,
-                FAILED,
-                "it cannot be reached",
-                f"{user_message(error)} {advice} Perhaps another program holds it.",
-            )
+            said = user_error(error)
+            is_clear = isinstance(said, MachineError | MissingConfigurationError | ConfigurationError)
+            findings.add(name, FAILED, "it cannot be reached", str(said) if is_clear else f"{said} {advice}")
             return
     state = "is there" if is_there else "is not there yet: a load makes it"
     findings.add(name, OK, f"reached; the dataset `{options.dataset}` {state}")

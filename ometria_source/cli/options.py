@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -70,7 +71,9 @@ class _Parser(argparse.ArgumentParser):
     """Raises what it would end the process with."""
 
     def error(self, message: str) -> NoReturn:
-        raise WrongFlagError(f"{self.prog}: {message}. `--help` lists the flags.")
+        # what is quoted was typed in the wrong place, and may be a key
+        shown = re.sub("'.*'", "'…'", message, flags=re.DOTALL)
+        raise WrongFlagError(f"{self.prog}: {shown}. `--help` lists the flags.")
 
     def with_nearest(self, flag: str) -> str:
         """A flag that is not known, and the most similar one."""
@@ -125,7 +128,7 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     flags, unknown = parser.parse_known_args(arguments)
     if unknown:
         # not what follows a flag: it may be a key
-        names = [word.split("=")[0] for word in unknown if word.startswith("-")]
+        names = [word.split("=")[0] if word.startswith("--") else word[:2] for word in unknown if word[:1] == "-"]
         flags_with_nearest = ", ".join(map(parser.with_nearest, names))
         parser.error(f"unknown flag: {flags_with_nearest}" if names else "unknown words after the flags")
     given = {name for name, value in vars(flags).items() if value not in (None, False)}
@@ -139,6 +142,10 @@ def parse_options(arguments: Sequence[str] | None) -> Options:
     for flag, value in (("--destination", flags.destination), ("--dataset", flags.dataset)):
         if value is not None and not value.strip():
             raise InvalidSettingError(flag, "names nothing; leave it out for the default.")
+        if value is not None and ("@" in value or "://" in value or not value.isprintable()):
+            raise InvalidSettingError(
+                flag, "must be a plain name, such as `duckdb`. Addresses and passwords belong into .dlt/secrets.toml."
+            )
     if flags.full_refresh and flags.end_date:
         raise InvalidSettingError(
             "--full-refresh", "replaces whole tables and --end-date reads a piece of them: leave one of them out."

@@ -9,19 +9,20 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from ometria_source.cli.signals import ends_at_once
 from ometria_source.exceptions import InvalidSettingError
 
 
-def check_report_path(place: str) -> Path:
+def check_report_path(typed: str) -> Path:
     """Find out that a report can be written, before anything is read.
 
     Args:
-        place: The file, as typed.
+        typed: The file.
 
     Raises:
         InvalidSettingError: It cannot be written.
     """
-    path = Path(place)
+    path = Path(typed)
     try:
         if path.is_dir():
             raise IsADirectoryError
@@ -47,15 +48,24 @@ def write_json(content: dict[str, Any], path: Path) -> None:
     Args:
         content: The report.
         path: Where `check_report_path` found that it can be written.
+
+    Raises:
+        OSError: It can no more, or its disk is full.
     """
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    # half a surrogate pair is no UTF-8, and what is written for it is JSON
+    text = (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode(errors="backslashreplace")
     if not _is_regular(path):
-        path.write_text(text, encoding="utf-8")
+        # a pipe may have no reader
+        with ends_at_once():
+            path.write_bytes(text)
         return
     new = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with new.open("x", encoding="utf-8") as file:
-        file.write(text)
-    new.replace(path)
+    try:
+        with new.open("xb") as file:
+            file.write(text)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
 
 
 def _is_regular(path: Path) -> bool:

@@ -45,6 +45,20 @@ def ends_at_once() -> Iterator[None]:
 
 
 @contextmanager
+def interrupts_wait() -> Iterator[None]:
+    """Let signals end this process when the block has ended; a second one ends it at once."""
+    waiting: list[int] = []
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        if waiting:
+            _end(number, frame)
+        waiting.append(number)
+
+    with _handled(wait):
+        yield
+
+
+@contextmanager
 def _handled(handler: object) -> Iterator[None]:
     # Python lets no other thread set them
     is_main = threading.current_thread() is threading.main_thread()

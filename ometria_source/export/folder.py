@@ -138,7 +138,7 @@ class _Walk:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             except OSError:
-                yield FoundFile(_shown(relative or "."), folder, problem=DENIED)
+                yield FoundFile(_shown(relative or Path(folder).name), folder, problem=DENIED)
                 continue
             below = []
             for entry in sorted_entries:

@@ -296,5 +296,5 @@ def capabilities_of(destination: str) -> DestinationCapabilitiesContext:
         return cast(AnyDestination, Destination.from_reference(destination)).capabilities()
     except UnknownDestinationModule:
         raise InvalidSettingError(
-            "destination", f"`{destination}` is not known to dlt; name one such as duckdb, snowflake or postgres."
+            "destination", "is not known to dlt; name one such as duckdb, snowflake or postgres.", value=destination
         ) from None

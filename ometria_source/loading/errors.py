@@ -49,8 +49,9 @@ from ometria_source.exceptions import (
     UnexpectedError,
     UnreadableConfigurationError,
 )
+from ometria_source.shown import printable
 
-# Where a traceback tells a place in the code, and the code there: no values.
+# Where a traceback names a line of the code, and shows it: no values.
 FRAME = re.compile(r'(^ +File "[^"\n]+", line \d+.*\n(?: {4,}.*(?:\n|$))*)', re.MULTILINE)
 
 # What can hold a value, and what is left of it.
@@ -59,8 +60,8 @@ HIDDEN = (
     (re.compile(r"[^\s\"'`<>(){}\[\],:;=]{1,254}@[^\s\"'`<>(){}\[\],:;=]{1,254}"), "…"),
     # the query of a URL
     (re.compile(r"\?[^\s\"'`?]*=[^\s\"'`]*"), "?…"),
-    # a value as Postgres tells it, with the row or the statement around it, which may have several lines: after DETAIL,
-    # CONTEXT, LINE 1, or the same in the server's language
+    # a value as PostgreSQL shows it, with the row or the statement around it, which may have several lines: after
+    # DETAIL, CONTEXT, LINE 1, or the same in the server's language
     (
         re.compile(
             r"^([ \t]*(?!ERROR|FATAL|PANIC|HINT|NOTICE|WARNING|INFO)[A-ZÀ-Þ]{4,}(?: \d+)? ?:) .*",
@@ -68,10 +69,10 @@ HIDDEN = (
         ),
         r"\1 …",
     ),
-    # as SQL Server and DuckDB tell it
+    # as SQL Server and DuckDB show it
     (re.compile(r"\b(key value is) \(.*", re.DOTALL), r"\1 …"),
     (re.compile(r"\b(with value|cast value|bad value:|Original Line:|parsed text:) .*", re.DOTALL | re.I), r"\1 …"),
-    # as dlt tells it, and its rows
+    # as dlt shows it, and its rows
     (re.compile(r"\bvalue `(?:.*?`(?= in table `)|.*`)", re.DOTALL), "value `…`"),
     (re.compile(r"\b(Offending data item): .*", re.DOTALL), r"\1: …"),
     # a literal of SQL with its type before it
@@ -92,7 +93,7 @@ def redacted(text: str) -> str:
         text: A message, or a traceback as Python formats it.
     """
     # every second piece is a frame
-    return "".join(piece if place % 2 else _without_values(piece) for place, piece in enumerate(FRAME.split(text)))
+    return "".join(piece if number % 2 else _without_values(piece) for number, piece in enumerate(FRAME.split(text)))
 
 
 def _without_values(message: str) -> str:
@@ -177,7 +178,9 @@ LACKS = {
     errno.ENOSPC: "The disk is full. Make room on the disk of the working folder and of the database, and run again.",
     errno.EDQUOT: "The disk quota of this user is used up. Make room, and run again.",
     errno.EROFS: "A folder that must be written to is read-only. Run where this user can write, or set `DLT_DATA_DIR`.",
-    errno.EACCES: "This user may not write to a file or folder that the load needs. Let it, or name another.",
+    errno.EACCES: "This user may not read or write a file or folder that the load needs. Let it, or name another.",
+    errno.ENOTDIR: "A file is where the load needs a folder. Name another folder, with `DLT_DATA_DIR` or otherwise.",
+    errno.EEXIST: "A file is where the load needs a folder. Name another folder, with `DLT_DATA_DIR` or otherwise.",
     errno.EMFILE: "This process has too many open files. Raise the limit (`ulimit -n`), and run again.",
     errno.ENFILE: "This machine has too many open files. Close other programs, and run again.",
 }
@@ -202,7 +205,10 @@ def machine_error(error: BaseException) -> MachineError | None:
     """
     for link in _chain(error):
         if isinstance(link, OSError) and link.errno in LACKS:
-            return MachineError(LACKS[link.errno])
+            name = str(link.filename or "")
+            # a path with an address in it is not shown
+            which = f" It is `{printable(name)}`." if name and "@" not in name else ""
+            return MachineError(f"{LACKS[link.errno]}{which}")
         if type(link).__module__.partition(".")[0] in ("duckdb", "_duckdb"):
             text = str(link)
             if found := next((sentence for sign, sentence in DUCKDB_LACKS.items() if sign in text), None):
@@ -290,9 +296,9 @@ def not_offered(error: BaseException) -> OmetriaError | None:
     return None
 
 
-def is_refused(error: BaseException) -> bool:
-    """Whether Ometria refused the key."""
-    return any(isinstance(link, AccessDeniedError) for link in _chain(error))
+def refusal_status(error: BaseException) -> int:
+    """The status with which Ometria refused the key; 0: it did not."""
+    return next((link.status for link in _chain(error) if isinstance(link, AccessDeniedError)), 0)
 
 
 def was_interrupted(error: BaseException) -> bool:

@@ -81,7 +81,8 @@ def held(folder: Path) -> Iterator[None]:
 
     Raises:
         RunInProgressError: Another run holds it.
-        InvalidSettingError: It is another user's, or holds something else, which dlt would delete.
+        ForeignFileError: It is another user's.
+        InvalidSettingError: It holds something else than dlt's files, which dlt would delete.
     """
     check_owner(folder)
     _check_contents(folder)

@@ -19,7 +19,7 @@ from ometria_source.api.client import LOOPBACK_HOSTS
 from ometria_source.constants import DEFAULT_BASE_URL
 from ometria_source.exceptions import InvalidSettingError, NothingConfiguredError
 from ometria_source.loading.destinations import capabilities_of
-from ometria_source.shown import nearest
+from ometria_source.shown import nearest, shown_value
 from ometria_source.source import SECTION, Privacy, ometria_source
 from ometria_source.sync.destination import LOGS, strategy_at
 from ometria_source.tables import NESTED, PARENTS
@@ -160,7 +160,7 @@ def _parse(tables: Sequence[str] | str | None) -> tuple[str, ...] | None:
             similar = nearest(name, SELECTABLE)
             meant = f"is `{similar}` meant? " if similar else ""
             raise InvalidSettingError(
-                "tables", f"names no table `{name}`: {meant}The tables are {', '.join(SELECTABLE)}."
+                "tables", f"names no table `{shown_value(name)}`: {meant}The tables are {', '.join(SELECTABLE)}."
             )
     if not names:
         raise InvalidSettingError("tables", f"names no table. The tables are {', '.join(SELECTABLE)}.")

@@ -9,8 +9,8 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import Any, Protocol, TextIO
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from typing import Any, Protocol, TextIO, cast
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -47,11 +47,30 @@ class Display(Protocol):
         """
 
 
+class _Lasting:
+    """A stream that takes what is written also when its terminal is gone, which must not end a load."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        with suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            self._stream.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
 class Bars:
     """A bar for each step, on a terminal."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._console = Console(file=stream)
+        self._console = Console(file=cast(TextIO, _Lasting(stream)))
 
     @contextmanager
     def step(self, name: str, metrics: Metrics = NOTHING) -> Iterator[None]:
@@ -60,13 +79,13 @@ class Bars:
             SpinnerColumn(),
             TextColumn("{task.description}"),
             BarColumn(bar_width=24),
-            TextColumn("{task.fields[told]}"),
+            TextColumn("{task.fields[figures]}"),
             TimeElapsedColumn(),
             TimeRemainingColumn(elapsed_when_finished=False, compact=True),
             console=self._console,
             auto_refresh=False,
         ) as bars:
-            bar, began = bars.add_task(f"{name:<24}", total=None, told=""), time.monotonic()
+            bar, began = bars.add_task(f"{name:<24}", total=None, figures=""), time.monotonic()
             with _every(LOOK_EVERY, lambda: _show(bars, bar, metrics, began)):
                 yield
             _show(bars, bar, metrics, began, is_done=True)
@@ -76,19 +95,19 @@ class Lines:
     """A line every now and then, for logs."""
 
     def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
+        self._stream = _Lasting(stream)
 
     @contextmanager
     def step(self, name: str, metrics: Metrics = NOTHING) -> Iterator[None]:
         """As `Display.step`."""
         began = time.monotonic()
 
-        def tell() -> None:
+        def print_line() -> None:
             seconds = time.monotonic() - began
-            told = ", ".join(part for part in (_told(metrics, seconds), f"{seconds:.0f} s") if part)
-            print(f"{name}: {told}", file=self._stream, flush=True)
+            figures = ", ".join(part for part in (_figures(metrics, seconds), f"{seconds:.0f} s") if part)
+            print(f"{name}: {figures}", file=self._stream, flush=True)
 
-        with _every(LINE_EVERY, tell):
+        with _every(LINE_EVERY, print_line):
             yield
 
 
@@ -138,11 +157,11 @@ def _show(bars: Progress, bar: TaskID, metrics: Metrics, began: float, *, is_don
     read, total, _ = _size(metrics)
     if is_done:
         read = total = max(read, 1)
-    bars.update(bar, completed=read, total=total, told=_told(metrics, time.monotonic() - began), refresh=True)
+    bars.update(bar, completed=read, total=total, figures=_figures(metrics, time.monotonic() - began), refresh=True)
 
 
 def _size(metrics: Metrics) -> tuple[int, int | None, str]:
-    """What was read of what there is, and of what; None: nobody knows how much there is."""
+    """What was read of what there is, and of what; None: it is not known how much there is."""
     for read, total, unit in SIZES:
         if metrics.get(total):
             # there may be more by now
@@ -150,7 +169,7 @@ def _size(metrics: Metrics) -> tuple[int, int | None, str]:
     return 0, None, ""
 
 
-def _told(metrics: Metrics, seconds: float) -> str:
+def _figures(metrics: Metrics, seconds: float) -> str:
     """What was read by now, and how fast."""
     rows = metrics.get(ROWS_READ, 0)
     parts = []

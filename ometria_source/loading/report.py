@@ -22,7 +22,7 @@ from ometria_source.version import __version__
 
 log = logging.getLogger(__name__)
 
-# The column that tells how new the newest row of a log is; a time in the future does not count.
+# The column by which the newest row of a log is found; a time in the future does not count.
 NEWEST = {"unsubscribes": "_cursor", "list_changes": "_cursor", "email_events": "_file_modified_at"}
 
 # Counters of a table that are worth a note when they are not zero.
@@ -161,7 +161,7 @@ class TableReport:
         is_loaded: Whether all that was read is at the destination.
         cause: Why it was not loaded; None where it was, or where the whole run ended before it.
         left_out: Why it is none of the tables of this account.
-        refused: Whether the API key was refused for it.
+        refused: The status with which Ometria refused the API key for it; 0: it did not.
         nested: Rows, as `rows`, of each table that comes with it.
         notes: What the user should know.
     """
@@ -176,7 +176,7 @@ class TableReport:
     is_loaded: bool = False
     cause: OmetriaError | None = None
     left_out: OmetriaError | None = None
-    refused: bool = False
+    refused: int = 0
     nested: dict[str, int | None] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
@@ -277,7 +277,13 @@ class LoadReport:
             raise LoadFailedError([*self._failures(), *([self.error] if self.error else [])])
 
     def _failures(self) -> list[str]:
-        return [f"{table.name} was not loaded. {table.error}" for table in self.tables.values() if table.cause]
+        # a refused key is said once
+        is_key_refused = isinstance(self.cause, RefusedKeyError)
+        return [
+            f"{table.name} was not loaded. {table.error}"
+            for table in self.tables.values()
+            if table.cause and not (is_key_refused and table.refused)
+        ]
 
     def lines(self, advice: Callable[[OmetriaError], str] = lambda error: "") -> list[str]:  # noqa: ARG005
         """The summary as text.
@@ -336,12 +342,13 @@ class LoadReport:
             "seconds": round(self.seconds, 3),
             "requests": sum(table.metrics.get(REQUESTS, 0) for table in tables),
             "retries": sum(table.metrics.get(RETRIES, 0) for table in tables),
-            "error": self.error,
-            "notes": self.notes,
+            "error": printable(self.error) if self.error else None,
+            "notes": list(map(printable, self.notes)),
             "tables": {table.name: self._figures(table) for table in tables},
         }
 
     def _figures(self, table: TableReport) -> dict[str, Any]:
+        error = table.error or (str(table.left_out) if table.left_out else None)
         return {
             "status": table.status,
             "rows_read": table.metrics.get(ROWS_READ, 0),
@@ -356,8 +363,8 @@ class LoadReport:
             "new_columns": [*table.new_columns, *table.variants],
             "unproven": bool(table.metrics.get(UNPROVEN)),
             "files": {name: number for name, number in table.metrics.items() if name.startswith("files_")},
-            "notes": table.notes,
-            "error": table.error or (str(table.left_out) if table.left_out else None),
+            "notes": list(map(printable, table.notes)),
+            "error": printable(error) if error else None,
         }
 
 
@@ -366,13 +373,13 @@ def aligned(rows: Sequence[Sequence[str]], right: Collection[int]) -> list[str]:
 
     Args:
         rows: All of the same length; at least one.
-        right: The places of the columns that stand to the right; the first is 0.
+        right: The numbers of the columns that stand to the right; the first is 0.
     """
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     return [
         "  ".join(
-            cell.rjust(width) if place in right else cell.ljust(width)
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            cell.rjust(width) if number in right else cell.ljust(width)
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
         ).rstrip()
         for row in rows
     ]

@@ -43,10 +43,10 @@ from ometria_source.loading.errors import (
     contract_refusal,
     failed_table,
     interrupting_signal,
-    is_refused,
     machine_error,
     not_offered,
     redacted_process,
+    refusal_status,
     user_error,
     was_interrupted,
     without_context,
@@ -157,7 +157,7 @@ def load(
             except KeyboardInterrupt as interrupt:
                 report.interrupted_by = interrupting_signal(interrupt)
         report.seconds, report.ended = time.monotonic() - began, datetime.now(timezone.utc)
-    except (ConfigurationException, MissingDependencyException) as error:
+    except (ConfigurationException, MissingDependencyException, OSError) as error:
         raise user_error(error) from None
     if report.is_interrupted:
         raise LoadInterruptedError(report)
@@ -210,6 +210,7 @@ class _Run:
             KeyboardInterrupt: The run was interrupted.
         """
         is_open = False
+        known: Mapping[str, TTableSchemaColumns] | None = None
         try:
             self._pipeline = open_pipeline(folder, destination, dataset)
             is_open = True
@@ -220,11 +221,11 @@ class _Run:
                 store_schemas(self._pipeline)
                 # the local schema has the columns that a pending package brings
                 pending = pending_packages(self._pipeline)
-                loaded = columns_before(pending[0]) if pending else None
+                known = columns_before(pending[0]) if pending else None
                 dropped = self._finish_pending()
                 with kept_open(self._pipeline):
                     self._compare(dropped)
-                known = _columns(self._pipeline) if loaded is None else loaded
+                known = _columns(self._pipeline) if known is None else known
                 for table in self._report.tables.values():
                     self._load_table(table)
                     if self._report.cause is not None:
@@ -234,10 +235,12 @@ class _Run:
                 with kept_open(self._pipeline):
                     if not isinstance(self._report.cause, UNAVAILABLE):
                         settle(self._pipeline)
-                        self._describe_tables(known)
-        except (ConfigurationError, ConfigurationException, MissingDependencyException):
-            # nothing was read
-            raise
+                        self._count_rows()
+        except (ConfigurationError, ConfigurationException, MissingDependencyException) as error:
+            # nothing was read, but a package of an earlier run may have been loaded
+            if not self._finished:
+                raise
+            self._report.cause = without_context(user_error(error))
         except Exception as error:
             # whatever it is: the report must have each table that was not loaded
             _pass_on_interrupt(error)
@@ -246,6 +249,9 @@ class _Run:
             if isinstance(own, UnexpectedError) and not (is_open and answers(self._pipeline)):
                 own = DestinationError(destination, cause_of(error))
             self._report.cause = without_context(own)
+        finally:
+            if is_open and known is not None:
+                self._note_columns(known)
 
     def _compare(self, dropped: Collection[str]) -> None:
         """Bring local state and destination together, and check the settings against both."""
@@ -353,7 +359,7 @@ class _Run:
             # what has given rows is offered, whatever came then
             has_rows = selected.resources[table.name].custom_metrics.get(ROWS_READ)
             missing = not_offered(error) if self._plan.offered_only and not has_rows else None
-            table.refused = is_refused(error)
+            table.refused = refusal_status(error)
             if missing:
                 table.left_out = without_context(missing)
             else:
@@ -424,17 +430,28 @@ class _Run:
             raise PendingPackageError(self._pipeline.pipeline_name, cause_of(error)) from None
         settle(self._pipeline, dropped, gone)
 
-    def _describe_tables(self, known: Mapping[str, TTableSchemaColumns]) -> None:
-        columns, contents = _columns(self._pipeline), Contents(self._pipeline)
+    def _count_rows(self) -> None:
+        contents = Contents(self._pipeline)
         for table in self._report.tables.values():
             table.rows, table.newest = contents.count_rows(table.name), contents.newest(table.name)
             table.nested = {
                 name: contents.count_rows(name) for name in NESTED.get(table.name, ()) if not table.left_out
             }
-            for name in (table.name, *table.nested):
-                _note_changes(table, name, known.get(name, {}), columns.get(name, {}))
-        described = {name for table in self._report.tables.values() for name in (table.name, *table.nested)}
-        for name in sorted(self._finished - described):
+
+    def _note_columns(self, known: Mapping[str, TTableSchemaColumns]) -> None:
+        """Keep the columns that are new, whatever ended the run: no later run finds them new.
+
+        Args:
+            known: The columns of each table before.
+        """
+        columns = _columns(self._pipeline)
+        noted: set[str] = set()
+        for table in self._report.tables.values():
+            for name in (table.name, *NESTED.get(table.name, ())):
+                if table.is_loaded or table.name in self._finished:
+                    noted.add(name)
+                    _note_changes(table, name, known.get(name, {}), columns.get(name, {}))
+        for name in sorted(self._finished - noted):
             finished = TableReport(name)
             _note_changes(finished, name, known.get(name, {}), columns.get(name, {}))
             self._report.notes += [f"`{name}`, of an earlier run: {note}" for note in finished.all_notes()]
@@ -443,9 +460,10 @@ class _Run:
 def _refusal_of_key(tables: Sequence[TableReport]) -> OmetriaError | None:
     """The error where nothing but a refusal came back: then it is the key that is at fault, not what is offered."""
     asked = [table for table in tables if table.metrics.get(REQUESTS)]
+    refused = [table for table in asked if table.refused]
     # of a single table, it may be that the account does not have it
-    if len(asked) > 1 and all(table.refused for table in asked):
-        return RefusedKeyError(str(asked[0].left_out or asked[0].error))
+    if len(refused) > 1 and all(table.refused or table.left_out for table in asked):
+        return RefusedKeyError(refused[0].refused)
     return None
 
 

@@ -20,15 +20,18 @@ from dlt.common.configuration.specs.runtime_configuration import RuntimeConfigur
 from dlt.common.runtime.run_context import global_dir
 from dlt.common.runtime.telemetry import is_telemetry_started, start_telemetry, stop_telemetry
 
-from ometria_source.exceptions import InvalidSettingError
+from ometria_source.exceptions import ForeignFileError, InvalidSettingError
 
-# The files from which dlt reads settings, in its data folder.
+# The files from which dlt reads settings, in its own folder and in that of the project.
 SETTINGS_FILES = ("config.toml", "secrets.toml")
 
 PRIVATE = 0o700
 OTHERS = 0o077
 
 DATA_FOLDER = known_env.DLT_DATA_DIR
+
+# dlt's own folder is below it, where it is set.
+GLOBAL_FOLDER = "XDG_DATA_HOME"
 
 TELEMETRY = "runtime.dlthub_telemetry"
 
@@ -37,33 +40,37 @@ def check_settings_folder() -> None:
     """Refuse to read settings that another user of the machine could have written; nothing is read by then.
 
     Raises:
-        InvalidSettingError: They are in the folder for temporary files, or in files of another user.
+        InvalidSettingError: They are in the folder for temporary files.
+        ForeignFileError: They are in files, or a folder, of another user.
     """
     folder = Path(global_dir())
-    if folder.parent == Path(tempfile.gettempdir()) and DATA_FOLDER not in os.environ:
+    is_temporary = folder.parent == Path(tempfile.gettempdir())
+    if is_temporary and DATA_FOLDER not in os.environ:
         raise InvalidSettingError(
             DATA_FOLDER,
             "is not set, and this user has no home folder that can be written: dlt would keep its data, and look for "
             f"settings, in `{folder}`, where each user of this machine may write. Set it to a folder of this user.",
         )
-    for name in SETTINGS_FILES:
-        check_owner(folder / name)
+    if is_temporary:
+        check_owner(folder, f"Set `{GLOBAL_FOLDER}` to a folder of this user.")
+    for place in (folder, Path(dlt.current.run_context().settings_dir)):
+        for name in SETTINGS_FILES:
+            check_owner(place / name, "Make it this user's own, or remove it.")
 
 
-def check_owner(path: Path) -> None:
+def check_owner(path: Path, advice: str = f"Set `{DATA_FOLDER}` to a folder of this user.") -> None:
     """Refuse a file or folder of another user than this one and root.
 
     Args:
         path: It need not exist.
+        advice: What to do.
 
     Raises:
-        InvalidSettingError: It is another user's.
+        ForeignFileError: It is another user's.
     """
-    # Windows knows no such numbers
+    # Windows has no such numbers
     if hasattr(os, "geteuid") and path.exists() and path.stat().st_uid not in (os.geteuid(), 0):
-        raise InvalidSettingError(
-            DATA_FOLDER, f"leads to `{path}`, which belongs to another user. Set it to a folder of this user."
-        )
+        raise ForeignFileError(str(path), advice)
 
 
 def make_private(folder: Path) -> None:

@@ -111,11 +111,11 @@ class EventFiles:
         known: list[BucketFile] = []
         matches = 0
         for file in self._export.files(TABLE):
-            if is_hidden(file["relative_path"]):
-                self._count("files_hidden")
-                continue
             if file.problem is not None:
                 self._reader.refuse(file)
+                continue
+            if is_hidden(file["relative_path"]):
+                self._count("files_hidden")
                 continue
             matches += 1
             if self._manifest is not None and file in self._manifest:
