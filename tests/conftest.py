@@ -29,7 +29,7 @@ from ometria_source.export import csv as csv_reader
 from ometria_source.loading import destinations, progress
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
 
-pytest_plugins = ["destination_results", "pasted_settings"]
+pytest_plugins = ["destination_results", "pasted_settings", "ways"]
 
 fast_dlt.install()
 

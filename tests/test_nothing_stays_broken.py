@@ -6,17 +6,15 @@ Each fault is met through the program and through `load()`.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timedelta, timezone
 from unittest.mock import patch
 
 import dlt
-import duckdb
 import pytest
 import truth
-from dlt.common.destination.exceptions import DestinationTerminalException
 from dlt.destinations.impl.duckdb.duck import DuckDbClient
+from ways import assert_restored_schema_is_local, at_destination, refusing
 
 import ometria_source
 from ometria_source import InvalidSettingError
@@ -29,49 +27,6 @@ pytestmark = pytest.mark.usefixtures("refused_at_once")
 def account() -> SimulatedAccount:
     """Small: what is tested does not depend on numbers."""
     return SimulatedAccount.invent(30, now=datetime.now(timezone.utc) - timedelta(hours=1))
-
-
-@pytest.fixture(params=["program", "load"])
-def go(request, run) -> Callable[..., dict[str, str]]:
-    """Load tables; the error of each table that failed, and of all of them under "run"."""
-
-    def by_program(tables: str, *, full_refresh: bool = False) -> dict[str, str]:
-        result = run("--tables", tables, *(["--full-refresh"] if full_refresh else []))
-        lines = result.out.splitlines()
-        errors = {
-            name: line for name in tables.split(",") for line in lines if line.startswith(f"{name} was not loaded.")
-        }
-        if result.status and not errors:
-            errors["run"] = lines[-1] if lines else result.err
-        assert result.status == (1 if errors else 0), result
-        return errors
-
-    def by_load(tables: str, *, full_refresh: bool = False) -> dict[str, str]:
-        report = ometria_source.load(tables.split(","), full_refresh=full_refresh)
-        errors = {name: table.error for name, table in report.tables.items() if table.error}
-        if report.error:
-            errors["run"] = report.error
-        assert report.ok == (not errors)
-        return errors
-
-    return by_program if request.param == "program" else by_load
-
-
-def at_destination(warehouse, *statements: str) -> None:
-    with duckdb.connect(str(warehouse.path)) as connection:
-        for statement in statements:
-            connection.execute(statement)
-
-
-def assert_restored_schema_is_local(tmp_path) -> None:
-    """What a fresh working folder gets is what the present one has."""
-    local = dlt.attach("ometria_pipeline")
-    fresh = dlt.pipeline(
-        "ometria_pipeline", destination="duckdb", dataset_name="ometria", pipelines_dir=str(tmp_path / "fresh")
-    )
-    fresh.sync_destination()
-    assert fresh.default_schema.stored_version_hash == local.default_schema.stored_version_hash
-    assert fresh.state["_version_hash"] == local.state["_version_hash"]
 
 
 def test_a_refused_package_keeps_no_other_table_from_loading(account, ometria, warehouse, go, tmp_path):
@@ -111,20 +66,6 @@ def test_a_table_that_cannot_be_altered_keeps_no_other_from_loading(account, ome
     at_destination(warehouse, "DROP VIEW ometria.lists", rename.format("kept", "lists"))
     assert go("lists") == {}
     assert {row["owner"] for row in warehouse.rows("lists")} == {"Ada"}
-
-
-@contextmanager
-def refusing(step: str, table: str):
-    """A destination that refuses one step of the load of a table."""
-    real = getattr(DuckDbClient, step)
-
-    def refuse(client, *arguments, **options):
-        if any(table in str(argument) for argument in (*arguments, *options.values())):
-            raise DestinationTerminalException("no")
-        return real(client, *arguments, **options)
-
-    with patch.object(DuckDbClient, step, refuse):
-        yield
 
 
 def test_a_full_refresh_that_is_refused_after_its_drop_is_read_whole_by_the_next_run(
