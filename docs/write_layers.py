@@ -24,7 +24,8 @@ END = "<!-- end of layers -->"
 
 # From the ground up: a layer imports from lower ranks only. Layers of one rank do not import each other.
 RANKS = (
-    ("constants", "shown", "version"),
+    ("constants", "emails", "version"),
+    ("shown",),
     ("exceptions", "json_values", "naming"),
     ("settings",),
     ("api", "export"),

@@ -47,7 +47,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ometria_source.shown import printable, shown_value
+from ometria_source.shown import printable, shown_name, shown_value
 
 # How to load all the same.
 _OR_APPEND = (
@@ -375,7 +375,8 @@ class UnreadableFileError(OmetriaError):
     def __init__(self, path: str, problem: str, line: int | None = None) -> None:
         self.path = path
         self.line = line
-        self.place = path if line is None else f"{path}, line {line}"
+        shown = shown_name(path)
+        self.place = shown if line is None else f"{shown}, line {line}"
         self.problem = problem
         super().__init__(
             f"{self.place}: {problem}. No event of this run was loaded. Mend or remove the file, leave it out with "

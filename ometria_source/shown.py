@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from ometria_source.emails import replace_emails
+
 # Characters of a value; a longer one may be a key or a password in the wrong place.
 LONGEST_VALUE = 20
 
@@ -23,6 +25,16 @@ def printable(text: str) -> str:
     """
     escaped = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
     return _LONG.sub(r"\1…", escaped)
+
+
+def shown_name(name: str) -> str:
+    """The name of a field or a file as it may be shown: an account may have addresses, or any text, for names.
+
+    Args:
+        name: As it is there.
+    """
+    shown = printable(replace_emails(name, lambda _: "…"))
+    return shown if len(shown) <= LONGEST_NAME else f"{shown[:LONGEST_NAME]}…"
 
 
 def shown_value(value: object) -> str:

@@ -15,11 +15,12 @@ from dlt.common.normalizers.naming.snake_case import NamingConvention
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ometria_source.emails import looks_like_email, replace_emails
 from ometria_source.export.json_text import JSON_FIELD
 from ometria_source.json_values import json_text
 from ometria_source.naming import ColumnNames
 from ometria_source.privacy.apply import ArrowPrivacy, RowPrivacy
-from ometria_source.privacy.hashing import Hasher, looks_like_email, replace_emails
+from ometria_source.privacy.hashing import Hasher
 from ometria_source.privacy.personal_words import is_personal
 from ometria_source.privacy.rules import TablePrivacy, in_json, parse_rules
 from ometria_source.source import Privacy

@@ -214,6 +214,14 @@ def test_the_check_prints_names_without_what_a_terminal_obeys(ometria, bucket, r
     assert "\\x1b[31m" in result.out
 
 
+def test_no_more_than_200_characters_of_a_name_are_shown(bucket, run):
+    name = "word " * 49 + ".parquet"
+    (bucket / name).write_text("no parquet")
+    result = run("--tables", "email_events")
+    assert name[:200] in result.out
+    assert name[:201] not in result.out
+
+
 def test_names_of_files_are_shown_without_what_a_terminal_obeys(ometria, bucket, run):
     (bucket / "bad\x1b[31m\n.csv.gz").write_bytes(b"\x1f\x8b\x08 not gzip")
     result = run("--tables", "email_events")

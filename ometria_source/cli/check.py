@@ -33,6 +33,7 @@ from ometria_source.export.retry import RetryBudget
 from ometria_source.loading.destinations import check_dataset, create_pipeline
 from ometria_source.loading.errors import redacted_traceback, user_error, user_message
 from ometria_source.loading.plan import Plan
+from ometria_source.shown import shown_name
 from ometria_source.source import SECTION
 from ometria_source.tables.email_events.rows import TABLE
 
@@ -97,7 +98,7 @@ def _check_bucket(findings: Findings, tables: Collection[str], patience_minutes:
     try:
         export = replace(configured_export(), retry=RetryBudget(patience_minutes))
         listed = [file for file in export.files(TABLE) if not is_hidden(file["relative_path"])]
-        refused = [f"{file['relative_path']} {file.problem}" for file in listed if file.problem is not None]
+        refused = [f"{shown_name(file['relative_path'])} {file.problem}" for file in listed if file.problem is not None]
         newest = max(
             (file for file in listed if file.problem is None), key=lambda file: file["modification_date"], default=None
         )

@@ -32,8 +32,7 @@ from ometria_source.exceptions import SchemaContractError
 from ometria_source.json_values import INT64, MAX_ROW_DEPTH, shallow
 from ometria_source.naming import PATH_SEPARATOR, ColumnNames, Field, snake_case
 from ometria_source.privacy.consistency import replaced_tables
-from ometria_source.privacy.hashing import replace_emails
-from ometria_source.shown import printable
+from ometria_source.shown import shown_name
 from ometria_source.sync.metrics import add_note
 from ometria_source.sync.new_columns import NewColumns
 
@@ -48,8 +47,8 @@ FIELD_PREFIX = "@"
 # The same in every object of a collection (Ometria docs: Profiles and Lists API).
 TYPE_FIELD = "@type"
 
-# Characters of a name that are shown.
-LONGEST_NAME = 60
+# Characters of a text that may be a number. A guess: no number of an account has more.
+MOST_DIGITS = 60
 
 # The number that JSON would write: a text such as `007` or `nan` is none.
 _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?")
@@ -168,12 +167,6 @@ class RowMapper:
         if data_type == "date":
             return read_date(value)
         return value
-
-
-def shown_name(field: str) -> str:
-    """The name of a field as it may be shown: an account may have addresses, or any text, for names."""
-    name = printable(replace_emails(field, lambda _: "…"))
-    return name if len(name) <= LONGEST_NAME else f"{name[:LONGEST_NAME]}…"
 
 
 def column_names(
@@ -396,7 +389,7 @@ def _text_fits(kind: str, text: str) -> bool:
     if kind == "bool":
         return text in ("true", "false")
     number = _JSON_NUMBER.fullmatch(text) if kind in ("bigint", "double", "decimal", "wei") else None
-    if number is None or len(text) > LONGEST_NAME:
+    if number is None or len(text) > MOST_DIGITS:
         return False
     if kind == "double":
         return Decimal(text) == Decimal(repr(float(text)))

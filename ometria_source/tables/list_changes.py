@@ -27,11 +27,12 @@ from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
 from ometria_source.privacy.apply import RowPrivacy
 from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
+from ometria_source.shown import shown_name
 from ometria_source.sync.deletes import is_limited
 from ometria_source.sync.destination import running_strategy
 from ometria_source.sync.metrics import ROWS_READ, UNPROVEN, add_note, counting
 from ometria_source.sync.notices import pages_even_if_unproven, report_unproven
-from ometria_source.sync.rows import Row, RowMapper, Variants, shown_name
+from ometria_source.sync.rows import Row, RowMapper, Variants
 from ometria_source.sync.spec import FIELD_PREFIXES
 from ometria_source.tables.lists import list_pages
 from ometria_source.tables.member_lists import profile_id

@@ -21,6 +21,7 @@ from ometria_source.export.bucket import BucketFile, OpenedFile, has_changed, li
 from ometria_source.export.csv import CsvDialect
 from ometria_source.export.read import read_tables
 from ometria_source.export.retry import RetryBudget
+from ometria_source.shown import shown_name
 from ometria_source.sync.metrics import ROWS_READ, add_note
 from ometria_source.tables.email_events.rows import EventRows
 
@@ -67,7 +68,7 @@ class Export:
             if file.is_match:
                 matches.append(file)
             else:
-                add_note(table, f"{file['relative_path']} {file.problem}")
+                add_note(table, f"{shown_name(file['relative_path'])} {file.problem}")
         return matches
 
 
@@ -153,7 +154,7 @@ class FileReader:
                 self._skip(file, error)
                 return False
         except (FileNotFoundError, FileExpired):
-            log.info("email_events: %s changed while it was looked at", file["relative_path"])
+            log.info("email_events: %s changed while it was looked at", shown_name(file["relative_path"]))
         return True
 
     def read(self, file: BucketFile) -> Generator[pa.Table, None, Reading | None]:
@@ -177,11 +178,11 @@ class FileReader:
             attempt = yield from self._try(file, modified_at)
             seen = self._export.retry(look_again, file, path=path)
             if seen is None and attempt.is_lost:
-                self._add_note(f"{path} was deleted before its end was read; it is skipped")
+                self._add_note(f"{shown_name(path)} was deleted before its end was read; it is skipped")
                 return None
             if seen is None or attempt.is_still(file, *seen):
                 return self._reading(file, attempt, was_replaced=number > 0)
-            self._add_note(f"{path} was replaced while it was read; it is read again")
+            self._add_note(f"{shown_name(path)} was replaced while it was read; it is read again")
             file = seen[0]
             # of rows with one key the newest is kept, and this version may bear the time of the one that it replaced
             modified_at = max(file["modification_date"], modified_at + timedelta(microseconds=1))

@@ -23,6 +23,7 @@ from ometria_source.export.batches import first_rows, row_groups, written_out
 from ometria_source.export.parallel import in_parallel
 from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
+from ometria_source.shown import shown_name
 from ometria_source.sync.destination import DEFAULT_STRATEGY, running_strategy
 from ometria_source.sync.metrics import add_note
 from ometria_source.tables.email_events.files import FIRST_FILE, EventFiles
@@ -150,7 +151,7 @@ def email_event_files_resource(export: Export) -> DltResource:
         for file in export.files("email_event_files"):
             if file.problem is not None:
                 # it has no size or time of its own
-                add_note("email_event_files", f"{file['relative_path']} {file.problem}")
+                add_note("email_event_files", f"{shown_name(file['relative_path'])} {file.problem}")
                 continue
             yield [
                 {

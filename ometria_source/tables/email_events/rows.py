@@ -31,9 +31,8 @@ from ometria_source.naming import ColumnNames, Field
 from ometria_source.privacy.apply import ArrowPrivacy
 from ometria_source.privacy.consistency import replaced_tables
 from ometria_source.privacy.rules import TablePrivacy
-from ometria_source.shown import nearest
+from ometria_source.shown import nearest, shown_name
 from ometria_source.sync.new_columns import NewColumns
-from ometria_source.sync.rows import shown_name
 
 
 class EventContract:
