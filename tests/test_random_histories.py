@@ -49,7 +49,7 @@ NOW = datetime.now(timezone.utc) - timedelta(hours=2)
 
 # Of the slow version, which takes about ten minutes of one processor: each part has a seed and tries as many histories.
 PARTS = 4
-HISTORIES = 20
+HISTORIES = 16
 STEPS = 8
 
 CHECKS = {
