@@ -10,7 +10,7 @@ import pytest
 from ometria_source.exceptions import TooManyColumnsError
 from ometria_source.sync import new_columns
 from ometria_source.sync.new_columns import NewColumns
-from ometria_source.sync.rows import shown_name
+from ometria_source.shown import shown_name
 
 CONTRACT = "SOURCES__OMETRIA__SCHEMA_CONTRACT"
 
@@ -52,7 +52,7 @@ def test_what_a_contract_discards_is_left_out_and_told_once(mode):
         ("ada.lovelace@shop.test", "…"),
         ("名前", "名前"),
         ("a\nb\x1b[31m", "a\\nb\\x1b[31m"),
-        ("x" * 1_000, "x" * 60 + "…"),
+        ("x" * 1_000, "x" * 200 + "…"),
     ],
 )
 def test_a_name_is_shown_without_addresses_control_characters_or_length(name, shown):
