@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 
 from ometria_source.exceptions import TooManyColumnsError
+from ometria_source.shown import shown_name
 from ometria_source.sync import new_columns
 from ometria_source.sync.new_columns import NewColumns
-from ometria_source.shown import shown_name
 
 CONTRACT = "SOURCES__OMETRIA__SCHEMA_CONTRACT"
 
