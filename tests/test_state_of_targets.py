@@ -18,6 +18,7 @@ from ways import assert_restored_schema_is_local, at_destination, refusing
 
 from ometria_source import load, ometria_source
 from ometria_source.simulator import SimulatedAccount
+from ometria_source.sync.destination import TARGET as TARGET_KEY
 
 TABLE = "unsubscribes"
 
@@ -69,6 +70,27 @@ def test_dlts_own_run_into_two_datasets_in_turn_is_right_or_refused(account, ome
     assert all("which keeps them apart" in text for text in refused)
     load(TABLE, dataset="first").raise_for_failures()
     truth.assert_unsubscribes(warehouse, account, "first")
+
+
+def test_dlts_own_run_goes_on_from_state_of_an_earlier_version_only_where_the_destination_has_it(
+    account, ometria, change, warehouse
+):
+    """Such state does not say to which dataset it belongs."""
+
+    def run_into(dataset: str) -> None:
+        change()
+        pipeline = dlt.pipeline("ometria_pipeline", destination="duckdb", dataset_name=dataset)
+        with pipeline.managed_state() as state:
+            state["_local"].pop(TARGET_KEY, None)
+        pipeline.run(ometria_source().with_resources(TABLE))
+        truth.assert_unsubscribes(warehouse, account, dataset)
+
+    # dlt itself begins anew where there is no dataset
+    for dataset in ("first", "first", "second", "second"):
+        run_into(dataset)
+    with pytest.raises(PipelineStepFailed, match="is not what the destination holds"):
+        run_into("first")
+    run_into("second")
 
 
 def test_the_state_of_the_highest_version_counts_whatever_the_clock_was(account, ometria, change, warehouse, go):

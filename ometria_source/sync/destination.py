@@ -177,13 +177,16 @@ def check_target(pipeline: Any) -> None:
         known = list(pipeline.get_local_state_val(TARGET))
     except KeyError:
         known = []
+    # state of versions before 0.2 does not say whose it is
+    is_unknown = not known and pipeline.state["_state_version"] > 0
     # the current folder is that of the first run, whatever it is now
-    if known and (known[:2], known[3:]) != (target[:2], target[3:]) and not _is_restored(pipeline):
+    is_other = bool(known) and (known[:2], known[3:]) != (target[:2], target[3:])
+    if (is_unknown or is_other) and not _is_restored(pipeline):
+        owner = f"belongs to `{known[1]}` at `{known[0]}`" if known else "is not what the destination holds"
         raise InvalidSettingError(
             "dataset_name",
-            f"is `{target[1]}` at `{target[0]}`, and the local state of this pipeline belongs to `{known[1]}` at "
-            f"`{known[0]}`. Nothing was read. Load with `ometria_source.load`, which keeps them apart, or give each of "
-            "them a `pipeline_name` of its own.",
+            f"is `{target[1]}` at `{target[0]}`, and the local state of this pipeline {owner}. Nothing was read. Load "
+            "with `ometria_source.load`, which keeps them apart, or give each of them a `pipeline_name` of its own.",
         )
     pipeline.set_local_state_val(TARGET, target)
 
