@@ -269,7 +269,7 @@ def ometria_source(
         allow_deletes: Accept a complete scan that would remove more than a tenth of a table.
         hash_columns: Columns that are hashed before anything is written, such as ["*.email", "profiles.phone_number"].
         drop_columns: Columns that are left out, such as ["profiles.properties__notes"].
-        pii_salt: The secret that makes the hashes; needed to hash.
+        pii_salt: The secret that makes the hashes, of 16 characters or more; needed to hash.
         privacy: "strict": hash or drop every column that is personal.
         table_format: "delta" or "iceberg": what the logs (`unsubscribes`, `email_events`, `list_changes` and
             `push_errors`) are at a destination of files, which can merge no other kind, nor the other tables at all.
