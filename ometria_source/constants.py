@@ -8,7 +8,7 @@ from datetime import datetime, timedelta, timezone
 DEFAULT_BASE_URL = "https://api.ometria.com/v2"
 
 # Ometria allows one account 4 requests a second, all keys together (Ometria docs: Data API introduction), and more on
-# some plans. A quarter is left to the account's other integrations: hence the setting `requests_per_second`.
+# some plans. A quarter is left to the account's other integrations, and `requests_per_second` is a setting.
 DEFAULT_REQUESTS_PER_SECOND = 3.0
 
 # Requests and seconds of the endpoints with a limit of their own, by the start of their paths (Ometria docs: Data API
@@ -48,7 +48,7 @@ UNSUBSCRIBES_LAG = timedelta(days=2)
 FIRST_UNSUBSCRIBE = datetime(2013, 1, 1, tzinfo=timezone.utc)
 
 # S3 shows a multipart upload when it is complete, with the time of its start: a file can appear late. By how much is
-# not documented by Ometria: two days is a guess, hence the setting `file_lag_days`.
+# not documented by Ometria: two days is a guess, and `file_lag_days` is a setting.
 DEFAULT_FILE_LAG_DAYS = 2
 
 # The longest record of an export: of csv, of JSON lines, of Parquet. Far beyond any event, and warehouses end at 16 MiB

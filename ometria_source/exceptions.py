@@ -29,7 +29,7 @@ OmetriaError
   +-- BucketError               the export's bucket cannot be listed or read
   +-- NoFilesError              nothing in the bucket matches, on a first run
   +-- UnreadableFileError       a file of the export is not what it should be
-  |     +-- UnknownFormatError      nothing tells what it is
+  |     +-- UnknownFormatError      neither its name nor its content shows its format
   +-- MissingConfigurationError a value that dlt needs is not configured, such as the destination's credentials
   +-- MissingPackageError       a Python package is not installed
   +-- DestinationError          the destination does not answer, or cannot be opened
@@ -385,7 +385,7 @@ class UnreadableFileError(OmetriaError):
 
 
 class UnknownFormatError(UnreadableFileError):
-    """Neither a file's name nor its first bytes tell its format."""
+    """Neither a file's name nor its first bytes show its format."""
 
     def __init__(self, path: str) -> None:
         super().__init__(

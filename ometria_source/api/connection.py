@@ -51,7 +51,7 @@ class RequestHandle:
         with self._lock:
             if self._socket is not None:
                 with contextlib.suppress(OSError):
-                    # a TLS socket's own method would take the ground from under whoever is reading
+                    # a TLS socket's own method would break a read that is under way
                     socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
 
     def attach(self, connection: socket.socket | None) -> None:

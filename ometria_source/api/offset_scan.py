@@ -100,7 +100,7 @@ class SeenIds:
 
 
 def identity(row: JsonObject) -> str:
-    """What tells a row from its neighbours: its id where it has one."""
+    """What distinguishes a row from its neighbours: its id where it has one."""
     identifier = row.get("id")
     return repr(row if identifier is None else identifier)
 

@@ -189,8 +189,8 @@ class WindowScan:
             pages, rows = _spooled(found), len(found)
             size = rows
         else:
-            # these events have no id of their own: only all that is in one tells it from another. Fewer of them are not
-            # asked for: an answer that is cut is known by its number of rows
+            # these events have no id of their own: only all that is in one distinguishes it from another. Fewer of them
+            # are not asked for: an answer that is cut is known by its number of rows
             scan = OffsetScan(
                 self._client,
                 self._path,

@@ -73,7 +73,7 @@ FIRST_REFUSALS = 3
 
 @dataclass(frozen=True)
 class Finding:
-    """The result of one check. It holds nothing of anybody, so that it can be shown to anybody.
+    """The result of one check. It holds no data of the account, so that it can be shown.
 
     Attributes:
         name: Of the check.

@@ -23,13 +23,13 @@ from ometria_source.simulator import SimulatedAccount, SimulatedOmetria
 
 DEMO_PIPELINE_NAME = "ometria_demo"
 
-# The simulated account has no other users who would need the rate, and nobody wants to wait for a demo.
+# The simulated account has no other users who would need the rate, and a demo should be short.
 REQUESTS_PER_SECOND = 50.0
 
 # What passes in the account between the two loads.
 PAUSE = timedelta(hours=1)
 
-# The same account every time, as far as its history is told from today.
+# The same account every time, with a history that ends today.
 SEED = 1
 
 QUERIES = {

@@ -43,7 +43,7 @@ _PATTERNS = {
     r"( ?(Z|UTC|GMT|[+-][0-9]{2}(:?[0-9]{2})?))?$",
     "json": r"(?s)^(\{.*\}|\[.*\])$",
 }
-# As `_PATTERNS["timestamp"]`, without what tells the zone.
+# As `_PATTERNS["timestamp"]`, without the zone.
 _WITHOUT_ZONE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9:.]+$"
 
 # One word alone need not be a yes or a no: `f` and `y` are more than that.
@@ -90,7 +90,7 @@ def _are_bools(values: pa.StringArray) -> bool:
 
 def _by_pattern(name: str, values: pa.StringArray) -> str | None:
     for data_type, pattern in _PATTERNS.items():
-        # most columns are told by their first value
+        # the first value shows the type of most columns
         if all(pc.all(pc.match_substring_regex(part, pattern)).as_py() for part in (values.slice(0, 1), values)):
             if data_type == "double" and not _are_measures(values):
                 return None
@@ -166,7 +166,7 @@ class Column:
 
 
 def described(samples: Sequence[FileSample]) -> list[FileSample]:
-    """The samples whose columns can be told: a file that cannot be read has none, nor has one without a header."""
+    """The samples whose columns are known: a file that cannot be read has none, nor has one without a header."""
     return [sample for sample in samples if sample.tables and not sample.is_headerless]
 
 
@@ -296,7 +296,7 @@ _NO_KEYS = ("double", "decimal", "bool", "json", "date", "time", "timestamp", "b
 
 @dataclass(frozen=True)
 class CandidateKeys:
-    """What tells rows apart.
+    """What distinguishes rows.
 
     Attributes:
         rows: Different rows of the sample.
@@ -314,7 +314,7 @@ class CandidateKeys:
 
 
 def candidate_keys(samples: Sequence[FileSample], columns: Sequence[Column]) -> CandidateKeys:
-    """Find what tells the rows of a sample apart.
+    """Find what distinguishes the rows of a sample.
 
     Args:
         samples: As for `describe_columns`.

@@ -37,7 +37,7 @@ def config_lines(
     """The settings that a sample suggests, as TOML.
 
     Args:
-        file_format: None where every file tells its own.
+        file_format: None where every file shows its own.
         keys: The likeliest first; only that one is written, and as a comment where it is not sure.
         types: Data type by column name.
         dialect: What must be set to read csv; None: nothing.
@@ -92,18 +92,18 @@ def description(
     Returns:
         Lines of text.
     """
-    told = described(samples)
-    columns = describe_columns(told)
+    known = described(samples)
+    columns = describe_columns(known)
     needed_format = _needed_format(samples, file_format)
     needed_dialect = _needed_dialect(samples, dialect)
     lines = [*_inventory(inventory), "", *_files(samples, needed_format, needed_dialect)]
     if not columns:
         return [*lines, "", "No column can be told: no file that was read has a header that looks like one, or a row."]
-    keys = candidate_keys(told, columns)
+    keys = candidate_keys(known, columns)
     advice = _doubted(key_advice(keys, columns), samples)
-    rows = sum(sample.rows for sample in told)
+    rows = sum(sample.rows for sample in known)
     sections = (
-        [f"Columns, over the {_count(rows, 'row')} of {_count(len(told), 'file')}:", *_columns(columns, len(told))],
+        [f"Columns, over the {_count(rows, 'row')} of {_count(len(known), 'file')}:", *_columns(columns, len(known))],
         _keys(keys, advice, columns),
         _times(columns),
         _joins(likely_joins(columns)),

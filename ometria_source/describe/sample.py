@@ -26,7 +26,7 @@ FILES_READ = 10
 ROWS_OF_A_FILE = 10_000
 BYTES_OF_A_FILE = 4 << 20
 
-# What a file is tried as that nothing tells the format of: whichever makes more columns of its header, two at least.
+# The formats that a file without a known one is tried as; the one that makes more columns of its header, at least two.
 # Names of columns hold a comma rather than a tab, so tsv is first.
 TRIED_FORMATS = ("tsv", "csv")
 
@@ -70,11 +70,11 @@ class FileSample:
         tables: Its rows, as the readers give them; none where it cannot be read.
         rows: How many there are.
         is_whole: Whether that is all of it.
-        tried: The format that it was read as, where only trying it told.
-        dialect: What csv was read in, where only trying told a part of it.
+        tried: The format that it was read as, where only trying showed it.
+        dialect: What csv was read in, where only trying showed a part of it.
         unnamed: How many columns at the end have no name, and are left out.
         problem: A sentence: why it cannot be read.
-        is_headerless: Its first line looks like data, so its columns' names may be somebody's.
+        is_headerless: Its first line looks like data, so its columns' names may be a person's.
     """
 
     path: str
@@ -188,7 +188,7 @@ def _try_dialects(
             except UnreadableFileError:
                 continue
             width = max((table.num_columns for table in sample.tables), default=0)
-            # one column is what any text has: without another delimiter it was not told by what it holds
+            # one column is what any text has: without another delimiter its content shows no format
             if width > columns and (width > 1 or delimiter == given.delimiter):
                 best, columns = replace(sample, dialect=tried), width
         if best is not None:
@@ -203,7 +203,7 @@ def _kind(path: str, file_format: str | None) -> str | None:
 
 
 def _try_formats(file: BucketFile, retry: RetryBudget, dialect: CsvDialect | None) -> FileSample | None:
-    """Read a file that nothing tells the format of, where one of the two formats fits that have no mark."""
+    """Read a file whose format nothing shows, where one of the two formats fits that have no mark."""
     best: FileSample | None = None
     columns = 1
     for kind in TRIED_FORMATS:

@@ -49,8 +49,8 @@ _DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}"
 # One value of these shapes is enough to show none of its column.
 _NEVER_SHOWN = r"(?s)@|[0-9][0-9 ()./-]{4,}[0-9]|[0-9]+\.[0-9]+\.[0-9]+\.|::|(:[0-9A-Fa-f]+){2}|//|^.{60,}$"
 
-# The words that e-mail events are told in (SparkPost's, SendGrid's and Mailchimp's public event types, and what they
-# run on): a value that is made of nothing else tells of no person.
+# The words of e-mail events (SparkPost's, SendGrid's and Mailchimp's public event types, and what they
+# run on): a value that is made of nothing else describes no person.
 _EVENT_WORDS = word_set(
     "send sends sent sending inject injected injection reception process processed schedule scheduled queue "
     "queued deliver delivered delivery delay delayed defer deferred open opens opened opening initial amp click "
@@ -73,7 +73,7 @@ _CODE = re.compile(r"([a-z]+|[A-Z]+|[0-9]{1,3})([._-]([a-z]+|[A-Z]+|[0-9]{1,3}))
 # What no name has in it, or is: an address, a URL, a date, nothing but digits and what stands between them.
 _DATA = r".@|://|::|\d{4}-\d\d-\d\d|^[\s\d.,:()/+-]*$"
 _IS_DATA = re.compile(_DATA)
-# And what a name has seldom, as one that holds somebody's number.
+# And what a name has seldom, as one that holds a person's number.
 _DATA_IN_NAME = re.compile(
     rf"(?is){_DATA}|\d{{5,}}|\d[\d ()./-]{{5,}}\d|\d+\.\d+|^.{{120,}}$|[\da-f]{{8}}-[\da-f]{{4}}-"
 )

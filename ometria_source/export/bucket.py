@@ -261,7 +261,7 @@ def look_again(file: BucketFile) -> tuple[BucketFile, str | None] | None:
 
 
 def has_changed(file: BucketFile, now: BucketFile) -> bool:
-    """Whether a file was replaced, by size and time. A store may tell whole seconds when asked for one file."""
+    """Whether a file was replaced, by size and time. A store may give whole seconds when asked for one file."""
     listed, time = file["modification_date"], now["modification_date"]
     return time not in (listed, listed.replace(microsecond=0)) or file["size_in_bytes"] != now["size_in_bytes"]
 

@@ -106,7 +106,7 @@ def unpacked(path: str, stored: Iterator[bytes], compression: Literal["gzip", "z
         Pieces of at most `PIECE_BYTES` decompressed bytes, none of them empty; without compression, `stored`.
 
     Raises:
-        UnreadableFileError: The file is not compressed as told, is damaged, or ends too early.
+        UnreadableFileError: The file is not compressed as declared, is damaged, or ends too early.
     """
     if compression is None:
         return stored

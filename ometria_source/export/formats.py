@@ -71,14 +71,14 @@ class FoundFormat:
 
 
 def format_of(relative_path: str, override: str | None = None) -> tuple[FileFormat | None, Compression | None]:
-    """Tell a file's format and compression by its name, whatever the case of its letters.
+    """The format and compression of a file by its name, in capital or small letters.
 
     Args:
         relative_path: The file's path below the bucket; only its last part counts.
         override: The setting `file_format`, already checked; None: by the name.
 
     Returns:
-        The format, and the compression around it; None for what the name does not tell.
+        The format, and the compression around it; None for what the name does not show.
     """
     stem, suffix = _split_suffix(relative_path.rsplit("/", 1)[-1].lower())
     compression = COMPRESSION_OF_SUFFIX.get(suffix)
@@ -88,12 +88,12 @@ def format_of(relative_path: str, override: str | None = None) -> tuple[FileForm
 
 
 def compression_of_content(head: bytes) -> Compression | None:
-    """Tell a file's compression by its first bytes; None: it is not compressed, as far as they tell."""
+    """The compression of a file by its first bytes; None: they show none."""
     return next((name for magic, name in COMPRESSION_OF_MAGIC.items() if head.startswith(magic)), None)
 
 
 def format_of_content(head: bytes) -> FileFormat | None:
-    """Tell the format by the first bytes that are not compressed; None: they do not tell, as those of csv and tsv."""
+    """The format by the first bytes that are not compressed; None: they show none, as those of csv and tsv."""
     if head.startswith(_PARQUET_MAGIC):
         return "parquet"
     return "jsonl" if head.lstrip(_BLANK).startswith(b"{") else None

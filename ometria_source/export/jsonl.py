@@ -34,7 +34,7 @@ _LIMITS = (
     "surrogate pair"
 )
 
-# The integers that a double can tell apart from their neighbours.
+# The integers that a double distinguishes from their neighbours.
 _EXACT_DOUBLE = 2**53
 
 # orjson turns integers beyond 64 bits into floats of at least this size, digits lost; and writes all such floats with

@@ -24,7 +24,7 @@ MOST_READERS = 5
 # Results that may wait to be taken, beside the one that each thread is at.
 MOST_WAITING = 5
 
-# Seconds in which readers may come to the end of their table when nobody wants it any more, as dlt gives its own. A
+# Seconds in which readers may come to the end of their table when it is no longer wanted, as dlt gives its own. A
 # thread that is inside Arrow when the program ends can bring it down.
 LAST_SECONDS = 2.0
 

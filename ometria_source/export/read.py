@@ -74,7 +74,7 @@ def read_tables(
     Raises:
         UnreadableFileError: The file is not what its name or `file_format` says, or exceeds a bound: see `MAX_COLUMNS`,
             and those of `compression` and `zip`.
-        UnknownFormatError: Nothing tells what it is. Errors of `stream` pass through.
+        UnknownFormatError: Neither name nor content shows its format. Errors of `stream` pass through.
     """
     read_delimited = partial(read_csv, dialect=dialect, left_out=left_out)
     columns: set[str] = set()

@@ -71,13 +71,13 @@ class WatchedStream(io.RawIOBase):
         start: int = 0 if whence == io.SEEK_SET else self._watch(self._stream.seek, 0, whence)
         if start + offset < 0:
             raise OSError(errno.EINVAL, "a place before the beginning of the file")
-        place: int = self._watch(self._stream.seek, start + offset)
-        return place
+        position: int = self._watch(self._stream.seek, start + offset)
+        return position
 
     def tell(self) -> int:
         """As the stream's."""
-        place: int = self._watch(self._stream.tell)
-        return place
+        position: int = self._watch(self._stream.tell)
+        return position
 
     def _watch(self, call: Callable[..., Any], *args: int) -> Any:
         try:
@@ -217,7 +217,7 @@ def is_transient(error: BaseException) -> bool:
 
 
 def is_denied(error: BaseException) -> bool:
-    """Whether the store refuses the call to whoever has these credentials."""
+    """Whether the store refuses the call to these credentials."""
     return any(
         isinstance(link, PermissionError) or (not _answer(link) and _status(link) in {401, 403})
         for link in _chain(error)
@@ -268,8 +268,8 @@ def _status(error: BaseException) -> int:
     """The status with which the store refused, as HTTP has them; 0: none is known."""
     of_botocore = _answer(error).get("ResponseMetadata", {}).get("HTTPStatusCode")
     # one after the other: aiohttp warns who asks for its `code`
-    told = chain([of_botocore], (getattr(error, name, None) for name in STATUS_NAMES))
-    return next((status for status in told if isinstance(status, int) and 400 <= status < 600), 0)
+    statuses = chain([of_botocore], (getattr(error, name, None) for name in STATUS_NAMES))
+    return next((status for status in statuses if isinstance(status, int) and 400 <= status < 600), 0)
 
 
 def _log_retry(attempt: RetryCallState) -> None:

@@ -174,7 +174,7 @@ def _all(mask: pa.BooleanArray) -> bool:
 VARIANT_FIELD = {b"ometria_source.variant": b"true"}
 
 
-# The integers that a double can tell apart from their neighbours.
+# The integers that a double distinguishes from their neighbours.
 _EXACT_DOUBLE = 2**53
 
 
@@ -282,7 +282,7 @@ def _split(array: pa.Array, found: str, kept: str) -> tuple[pa.Array, list[tuple
     if found == "bigint" and kept == "double" and _exact_as_double(array):
         return array.cast(pa.float64()), []
     if found == "json" and kept == "text" and array.null_count < len(array):
-        # it would fit, but be taken for what somebody wrote
+        # it would fit, but be taken for a value of the file
         return pa.nulls(len(array), pa.string()), [("json", array)]
     text = canonical_text(array)
     if found == "binary" and kept != "binary":
@@ -330,7 +330,7 @@ def _field(name: str, data_type: str, marks: Mapping[bytes, bytes] | None = None
 
 
 def data_type_of(field: pa.Field) -> str | None:
-    """Tell a column's type by dlt's name; None: no value tells one yet.
+    """The type of a column, by dlt's name; None: no value shows one yet.
 
     Raises:
         TypeError: The readers yield no such column.

@@ -25,7 +25,7 @@ _SCRYPT_MEMORY = 2**27
 
 @lru_cache
 def derived_key(salt: str) -> bytes:
-    """A key of 32 bytes that takes long to make, so that nobody finds the salt by trying.
+    """A key of 32 bytes that takes long to make, so that the salt cannot be found by trying.
 
     Args:
         salt: The user's secret.

@@ -56,12 +56,12 @@ def words(name: str) -> list[str]:
 
 
 def last_word(name: str) -> str:
-    """The last word of a column's name, which tells what it holds: the id of an e-mail is an id."""
+    """The last word of a column's name, which says what it holds: the id of an e-mail is an id."""
     return (words(name) or [""])[-1]
 
 
 def is_birth(name: str) -> bool:
-    """Whether a name speaks of somebody's birth."""
+    """Whether a name is about a person's birth."""
     return bool(_BIRTH_WORDS & set(words(name)))
 
 

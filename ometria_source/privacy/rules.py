@@ -238,7 +238,7 @@ class TablePrivacy:
         return [rule for rule in self.rules if rule.table != ANY_TABLE and not rule.leads_into(columns)]
 
     def signature(self) -> str:
-        """What tells these rules and this salt from others, and does not help to find the salt."""
+        """What distinguishes these rules and this salt from others, and does not help to find the salt."""
         return SIGNATURE_PREFIX + self._signed(derived_key(self.salt or ""))
 
     def is_signed(self, signature: str) -> bool:

@@ -121,7 +121,7 @@ def _resolved(
 def running_strategy() -> TLoaderMergeStrategy | None:
     """`strategy_at` of the running resource, at the destination of the pipeline that extracts it.
 
-    Somebody who only looks at the rows of a resource loads them nowhere, also while a pipeline is there.
+    A caller that only iterates over a resource loads its rows nowhere, also while a pipeline is active.
     """
     container = Container()
     is_known = LoadPackageStateInjectableContext in container and DestinationCapabilitiesContext in container

@@ -1,4 +1,4 @@
-"""History: dlt's `scd2`, one row for each version of a record, and the hash that tells versions apart.
+"""History: dlt's `scd2`, one row for each version of a record, and the hash that distinguishes versions.
 
 History changes what is in a table and what its merge means: so a table that was loaded gets or loses it only with a
 full refresh.

@@ -158,7 +158,7 @@ class CountNotices:
             self._short.append((read, expected))
 
     def warn(self) -> None:
-        """Tell of all of them."""
+        """Report all of them."""
         if self._short:
             read, expected = (sum(counts) for counts in zip(*self._short, strict=True))
             add_note(

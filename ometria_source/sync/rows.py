@@ -58,7 +58,7 @@ _JSON_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]{1,3})?
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[Tt ]|$)")
 _FINER_FRACTION = re.compile(r"[.,][0-9]{6}0*[1-9]")
 
-# Integers that a double can tell apart from their neighbours, digits of dlt's decimals before the point, and behind it.
+# Integers that a double distinguishes from their neighbours, digits of dlt's decimals before the point, and behind it.
 _EXACT_DOUBLE = 2**53
 _DECIMAL_WHOLE, _DECIMAL_SCALE = 29, 9
 

@@ -35,7 +35,7 @@ ROWS_AT_A_TIME = 5_000
 # When a row was first missed.
 DELETED_AT = "deleted_at"
 
-# Tells our column from one of this name that an account's own export has.
+# Distinguishes our column from one of this name that an account's own export has.
 DELETED_HINT = "x-deleted-at"
 
 DELETED_AT_COLUMN: Any = {

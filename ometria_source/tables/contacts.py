@@ -2,7 +2,7 @@
 
 An id is unique within its collection only (Ometria docs: Contact API). Certainty: path and paging are seen in a public
 client, and so are the fields that name no other source. Metadata may begin with `@`, `_` or neither: all are read.
-Nothing that would tell changes is documented: every run reads all contacts.
+No filter by change is documented: every run reads all contacts.
 """
 
 from __future__ import annotations

@@ -258,7 +258,7 @@ class _Rows:
         row = {**self._mapper.row(change), "list_id": list_id, "profile_id": person}
         # where an event or a time has another name, all fields are the key: or else changes would become one
         fields = KEY_FIELDS if row.keys() >= set(KEY_FIELDS) else sorted(row)
-        # or else a key would tell, to whoever tries all people, which of them was hashed
+        # or else the keys of all people could be tried, to find out whose was hashed
         for_keys = self._mapper.row_for_keys(row)
         key = [self._privacy.value(field, for_keys.get(field)) for field in fields]
         return {**self._privacy.row(row), "list_change_id": list_change_id(key)}

@@ -74,7 +74,7 @@ COLUMNS: TTableSchemaColumns = {
 
 _PAIR = one_text("list_id", "profile_id")
 
-# Put together from constants of ours only, hence the silenced warning about SQL in strings.
+# Made of constants of this module only, which is why the warning about SQL in strings is off.
 MERGE: TDeleteInsertStrategyDict = {
     "disposition": "merge",
     "strategy": "delete-insert",

@@ -186,7 +186,7 @@ class SharedProfileScan:
         """
         self._finished = None
         self.in_progress = True
-        # it outlives this context: whoever takes the scan reads it, and the system removes it when it is closed
+        # it outlives this context: the caller of `take` reads it, and the system removes it when it is closed
         notes = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115
 
         def note(profile: JsonObject) -> None:
@@ -199,7 +199,7 @@ class SharedProfileScan:
             self.in_progress = False
 
     def take(self) -> Memberships | None:
-        """The last scan that finished just now, if nobody has taken it yet."""
+        """The last scan that finished just now, if it was not taken yet."""
         scan, self._finished = self._finished, None
         return scan if scan and datetime.now(timezone.utc) - scan.finished < SHARED_FOR else None
 

@@ -38,7 +38,7 @@ MOST_ERRORS = 100
 # Errors that are read, and kept in memory, of a server that gives more than is documented. A guess.
 MOST_READ = 10 * MOST_ERRORS
 
-# Hex digits that tell one of the last run's errors from all others.
+# Hex digits that distinguish one of the last run's errors from all others.
 SHORT = 16
 
 MESSAGE = ("error_message", "error_path")

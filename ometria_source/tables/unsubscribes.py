@@ -35,7 +35,7 @@ LAG_SECONDS = UNSUBSCRIBES_LAG.total_seconds()
 # The fields that cannot change later (Ometria docs: Unsubscribe API). A `reason` may be filled in after the event.
 KEY_FIELDS = ("profile_id", "email_address", "type", "timestamp")
 
-# Known from Fivetran's schema of the same endpoint, not documented by Ometria: hence the words in their descriptions.
+# Known from Fivetran's schema of the same endpoint, not documented by Ometria, as their descriptions say.
 SEEN_ELSEWHERE = "Not documented by Ometria; known from another integration."
 
 COLUMNS: TTableSchemaColumns = {
@@ -177,7 +177,7 @@ def unsubscribe_id(event: JsonObject) -> str:
 
 def _keyed(mapper: RowMapper, protection: RowPrivacy, events: list[JsonObject]) -> Iterator[tuple[str, Row]]:
     for event in events:
-        # or else a key would tell, to whoever tries all addresses, which of them was hashed
+        # or else the keys of all addresses could be tried, to find out which was hashed
         row = mapper.row(event)
         for_keys = mapper.row_for_keys(row)
         identifier = unsubscribe_id({field: protection.value(field, for_keys.get(field)) for field in KEY_FIELDS})
