@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 from pathlib import Path
 
@@ -196,6 +197,26 @@ def test_a_check_leaves_the_loads_alone(account, ometria, export, load, check, w
             assert status == 0
             (workspace / "report.json").unlink()
     assert files() == before
+
+
+def test_the_check_says_what_becomes_of_personal_columns(ometria, bucket, check, monkeypatch):
+    for name, value in {
+        "HASH_COLUMNS": '["*.email", "profiles.properties__notes"]',
+        "DROP_COLUMNS": '["profiles.date_of_birth"]',
+        "PII_SALT": "an invented salt of the tests",
+    }.items():
+        monkeypatch.setenv(f"SOURCES__OMETRIA__{name}", value)
+    found, _ = check("--tables", "profiles,lists,orders")
+    assert re.fullmatch(
+        r"\d+ documented columns are kept; hashed: `email`, `properties__notes`; left out: `date_of_birth`",
+        found["privacy of profiles"]["finding"],
+    )
+    assert "hashed" not in found["privacy of lists"]["finding"]
+    assert "privacy of order_line_items" in found
+    monkeypatch.setenv("SOURCES__OMETRIA__PRIVACY", "strict")
+    found, _ = check("--tables", "profiles")
+    assert "`customer_name`" in found["privacy of profiles"]["finding"]
+    assert "whose names are personal" in found["privacy of profiles"]["finding"]
 
 
 def test_a_destination_that_holds_something_else(ometria, export, run, workspace):

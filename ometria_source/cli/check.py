@@ -33,8 +33,10 @@ from ometria_source.export.retry import RetryBudget
 from ometria_source.loading.destinations import check_dataset, create_pipeline
 from ometria_source.loading.errors import redacted_traceback, user_error, user_message
 from ometria_source.loading.plan import Plan
+from ometria_source.privacy.rules import ANY_TABLE, DROP, HASH, TablePrivacy
 from ometria_source.shown import shown_name
 from ometria_source.source import SECTION
+from ometria_source.tables import NESTED
 from ometria_source.tables.email_events.rows import TABLE
 
 log = logging.getLogger(__name__)
@@ -63,11 +65,31 @@ def run_check(options: Options, plan: Plan) -> Findings:
     findings.add("settings", OK, f"right for {', '.join(tables)}")
     for note in plan.notes:
         findings.add("settings", OK, note)
+    for table in tables:
+        for name in (table, *NESTED.get(table, ())):
+            findings.add(f"privacy of {name}", OK, _kept_and_hidden(plan.privacy.of(name)))
     account, patience_minutes, member_lists_from = _configured()
     findings.requests = _check_account(findings, tables, account, member_lists_from)
     _check_bucket(findings, tables, patience_minutes)
     _check_destination(findings, options)
     return findings
+
+
+def _kept_and_hidden(privacy: TablePrivacy) -> str:
+    """What the settings do to the columns of a table that are known before it is read."""
+    actions = {column: privacy.action(column) for column in privacy.documented}
+    own = [rule for rule in privacy.rules if rule.table != ANY_TABLE or rule.leads_into(actions)]
+    inside = {rule.column: rule.action for rule in own if rule.column not in actions}
+    parts = [f"{sum(action is None for action in actions.values())} documented columns are kept"]
+    for action, what in ((HASH, "hashed"), (DROP, "left out")):
+        names = [name for name, found in {**actions, **inside}.items() if found == action]
+        if names:
+            parts.append(f"{what}: {', '.join(f'`{name}`' for name in names)}")
+    if privacy.preset:
+        parts.append("of other columns, those are hashed whose names are personal")
+    elif privacy.table == TABLE:
+        parts.append("those of the export are kept as well, but for these rules")
+    return "; ".join(parts)
 
 
 def _check_account(findings: Findings, tables: Collection[str], account: Account, member_lists_from: str) -> int:
