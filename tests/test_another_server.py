@@ -82,6 +82,7 @@ def reference(monkeypatch) -> Iterator[None]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_an_account_on_any_server_that_follows_the_reference_is_loaded(
     reference, load, warehouse, tmp_path, monkeypatch
 ):

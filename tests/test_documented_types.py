@@ -67,6 +67,7 @@ def hostile(account, ometria):
     return columns
 
 
+@pytest.mark.slow
 def test_documented_columns_keep_their_types_on_duckdb(account, hostile, load, warehouse):
     load("--tables", "profiles,lists,unsubscribes")
     load("--tables", "profiles,lists,unsubscribes")
@@ -88,6 +89,7 @@ def test_documented_columns_keep_their_types_on_duckdb(account, hostile, load, w
     assert len(warehouse.rows("unsubscribes")) == len(account.unsubscribes)
 
 
+@pytest.mark.slow
 def test_documented_columns_keep_their_types_on_sqlite(account, hostile, load, tmp_path, monkeypatch):
     path = tmp_path / "warehouse.db"
     monkeypatch.setenv("DESTINATION__SQLALCHEMY__CREDENTIALS", f"sqlite:///{path}")

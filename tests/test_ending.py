@@ -174,7 +174,9 @@ def test_a_run_that_another_keeps_from_running_has_a_report(ometria, run, worksp
     assert "Another run" in str(report_of(workspace)["error"])
 
 
-def test_what_a_package_of_an_earlier_run_adds_is_told(account, ometria, load, run, workspace, monkeypatch):
+def test_what_a_package_of_an_earlier_run_adds_is_told(
+    account, ometria, load, run, workspace, monkeypatch, refused_at_once
+):
     load("--tables", "lists,unsubscribes")
     for item in account.lists.values():
         item["owner"] = "Ada"
@@ -190,7 +192,7 @@ def test_what_a_package_of_an_earlier_run_adds_is_told(account, ometria, load, r
 
 
 def test_what_a_package_of_an_earlier_run_adds_is_in_the_report_of_a_run_that_is_refused(
-    account, ometria, load, run, workspace, monkeypatch
+    account, ometria, load, run, workspace, monkeypatch, refused_at_once
 ):
     load("--tables", "lists,unsubscribes")
     for item in account.lists.values():

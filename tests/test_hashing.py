@@ -136,9 +136,9 @@ def test_the_addresses_of_a_text_are_words_around_an_at_sign(text):
     assert replace_emails(text, mark) == (mark(text) if is_address else ADDRESS.sub(lambda found: mark(found[0]), text))
 
 
-@pytest.mark.parametrize("text", ["a" * 1_000_000, "a" * 999_999 + "@", "@" * 1_000_000, " @a" + "a@@" * 300_000])
+@pytest.mark.parametrize("text", ["a" * 200_000, "a" * 199_999 + "@", "@" * 200_000, " @a" + "a@@" * 60_000])
 def test_a_long_text_without_blanks_is_searched(text):
-    """Forty thousand letters took half a minute once; these would take hours."""
+    """Forty thousand letters took half a minute once; these would take a quarter of an hour."""
     assert replace_emails(text, lambda _: "hash") == text
     assert replace_emails(f"{text} ada@shop.test", lambda _: "hash") == f"{text} hash"
 

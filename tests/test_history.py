@@ -12,6 +12,7 @@ import duckdb
 import pytest
 import truth
 from changing_account import Current
+from examples import few
 
 from ometria_source import ometria_source
 from ometria_source.simulator import SimulatedAccount
@@ -201,7 +202,7 @@ def test_the_summary_counts_the_current_rows(account, ometria, history, load):
     assert re.search(r"profiles +\d+ +30 ", load("--tables", "profiles").out)
 
 
-@pytest.mark.parametrize(("first", "then"), [("[]", '["profiles"]'), ('["profiles"]', "[]")])
+@pytest.mark.parametrize(("first", "then"), few([("[]", '["profiles"]'), ('["profiles"]', "[]")]))
 def test_switching_history_needs_a_full_refresh(account, ometria, run, load, warehouse, monkeypatch, first, then):
     monkeypatch.setenv("SOURCES__OMETRIA__HISTORY", first)
     load(*SNAPSHOTS)

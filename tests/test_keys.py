@@ -56,6 +56,7 @@ def logs(monkeypatch):
         yield
 
 
+@pytest.mark.slow
 def test_keys_are_those_of_earlier_versions(logs, load, warehouse):
     """Also of a row whose time goes to the variant now."""
     load("--tables", "unsubscribes,list_changes,push_errors")

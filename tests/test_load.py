@@ -56,6 +56,7 @@ def change_account(account, export) -> None:
     account.write_export(export, modified_at=account.now - timedelta(hours=26))
 
 
+@pytest.mark.slow
 def test_changes_are_followed_when_members_come_from_the_lists(account, ometria, export, load, warehouse, monkeypatch):
     monkeypatch.setenv("SOURCES__OMETRIA__MEMBER_LISTS_FROM", "lists")
     load()

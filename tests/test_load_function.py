@@ -156,6 +156,7 @@ def test_a_folder_with_files_that_are_not_dlts_is_left_alone(account, ometria, w
         load("lists", pipelines_dir=str(own))
 
 
+@pytest.mark.slow
 def test_rows_that_a_refused_full_refresh_has_appended_are_no_reason_to_go_on_from_the_old_state(
     account, ometria, warehouse, refused_at_once, monkeypatch
 ):

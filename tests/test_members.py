@@ -6,6 +6,7 @@ from itertools import groupby
 
 import pytest
 import truth
+from examples import few
 
 from ometria_source.api import client
 from ometria_source.simulator import Behaviour, answers
@@ -207,7 +208,7 @@ def test_a_path_that_answers_nothing_for_large_lists_fails_the_table(account, om
     assert sorted(map(str, warehouse.rows("member_lists"))) == before
 
 
-@pytest.mark.parametrize("tables", ["lists,member_lists", "profiles,lists,member_lists"])
+@pytest.mark.parametrize("tables", few(["lists,member_lists", "profiles,lists,member_lists"]))
 def test_members_of_a_deleted_list_go_with_it_where_they_come_from_the_profiles(
     account, ometria, load, warehouse, monkeypatch, tables
 ):

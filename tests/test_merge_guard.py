@@ -192,6 +192,7 @@ def test_append_with_a_full_refresh_begins_anew(account, ometria, export, lake, 
     assert len(rows(pipeline, "email_events")) == len(account.events)
 
 
+@pytest.mark.slow
 def test_a_merge_after_an_append_makes_the_rows_it_reads_single_again(
     account, ometria, export, load, warehouse, monkeypatch
 ):
@@ -204,6 +205,7 @@ def test_a_merge_after_an_append_makes_the_rows_it_reads_single_again(
     truth.assert_members(warehouse, account)
 
 
+@pytest.mark.slow
 def test_tables_that_are_replaced_in_code_hold_what_the_account_holds(account, ometria, export, warehouse):
     """The second run too: dlt resets the state of a resource that is replaced."""
     pipeline = dlt.pipeline("ometria_pipeline", destination="duckdb", dataset_name="ometria")

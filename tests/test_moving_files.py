@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
 import pytest
+from examples import few
 
 from ometria_source.simulator import write_events
 from ometria_source.tables.email_events import reading as event_export
@@ -52,7 +53,7 @@ def ids(warehouse, kind: str) -> set[str]:
 
 
 @pytest.mark.parametrize("key", ["", '["event_id"]'])
-@pytest.mark.parametrize("rows", [40, 60, 2])
+@pytest.mark.parametrize("rows", few([40, 60, 2]))
 def test_a_file_that_is_replaced_while_it_is_read_is_read_again(
     bucket, load, warehouse, meanwhile, monkeypatch, rows, key
 ):

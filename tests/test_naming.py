@@ -10,6 +10,7 @@ import shutil
 import pytest
 import truth
 from dlt.common.normalizers.naming.snake_case import NamingConvention
+from examples import few
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -226,7 +227,7 @@ def test_columns_of_files(bucket, load, warehouse, pipelines_dir):
     assert columns_by_field(rows).keys() == {repr(name) for name in names}
 
 
-@pytest.mark.parametrize("name", ["_dlt_load_id", "_dlt_id", "_dlt_parent_id", "_dlt_valid_from"])
+@pytest.mark.parametrize("name", few(["_dlt_load_id", "_dlt_id", "_dlt_parent_id", "_dlt_valid_from"]))
 def test_dlts_own_names(account, ometria, bucket, load, warehouse, name):
     """A field or column that is named like one of dlt's is data under another name, and stops nothing."""
     account.update_profile(next(iter(account.profiles)), **{name: "theirs"})

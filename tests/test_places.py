@@ -134,6 +134,7 @@ def test_a_lost_database_is_loaded_anew(account, ometria, export, load, warehous
     truth.assert_equal(warehouse, account)
 
 
+@pytest.mark.slow
 def test_a_full_refresh_touches_no_table_but_its_own(account, ometria, export, load, warehouse):
     load()
     for number, table in enumerate(("profiles", "lists", "member_lists", "unsubscribes", "email_events")):

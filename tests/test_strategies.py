@@ -8,6 +8,7 @@ import dlt
 import pytest
 import truth
 from dlt.extract import DltSource
+from examples import few
 
 from ometria_source import ometria_source
 from ometria_source.simulator import write_events
@@ -141,7 +142,7 @@ def test_a_newer_file_updates_a_row_unless_the_first_version_stays(bucket, load_
     assert kinds(warehouse) == {"e1": "old" if strategy == "insert-only" else "new"}
 
 
-@pytest.mark.parametrize("lag", [0, 2])
+@pytest.mark.parametrize("lag", few([0, 2]))
 def test_a_file_that_is_replaced_while_it_is_read_is_up_to_date_after_the_next_run(
     bucket, load_logs, warehouse, strategy, small_tables, monkeypatch, lag
 ):

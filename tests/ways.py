@@ -71,7 +71,8 @@ class Way:
         return errors
 
 
-@pytest.fixture(params=["program", "load"])
+# the program is a thin layer over the function
+@pytest.fixture(params=["load", pytest.param("program", marks=pytest.mark.slow)])
 def go(request: pytest.FixtureRequest, run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> Way:
     """Load tables, by each way in turn."""
     return Way(request.param, run, monkeypatch)

@@ -249,6 +249,7 @@ def rows_of(path, content):
     return made.make(path, read_tables(path, io.BytesIO(content)), datetime(2026, 11, 1, tzinfo=timezone.utc))
 
 
+@pytest.mark.slow
 def test_rows_of_one_byte_come_in_tables_of_bounded_size():
     """A block of csv with millions of rows and a long path take a few MiB at a time, and every row has its number."""
     path = "p" * 1_000 + ".csv"
