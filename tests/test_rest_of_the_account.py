@@ -37,6 +37,7 @@ def test_every_cell_equals_the_account_and_a_second_run_changes_nothing(account,
     assert_all(warehouse, account)
 
 
+@pytest.mark.slow
 def test_each_table_has_its_own_columns_and_no_other(account, ometria, load, warehouse):
     load("--tables", REST)
     for table in (*shop_truth.KEYS, "list_changes", "push_errors"):
@@ -44,6 +45,7 @@ def test_each_table_has_its_own_columns_and_no_other(account, ometria, load, war
         assert columns == set(DOCUMENTED[table]), table
 
 
+@pytest.mark.slow
 def test_changes_and_what_is_gone_show_in_the_next_run(account, ometria, load, warehouse):
     load("--tables", REST)
     shop_truth.change(account)

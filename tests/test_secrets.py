@@ -99,7 +99,7 @@ def refuse_values_of(table: str, column: str, warehouse) -> None:
         connection.execute(f"ALTER TABLE ometria.{table} ALTER {column} TYPE INTEGER USING NULL")
 
 
-@pytest.mark.parametrize("flags", [[], ["--verbose"]], ids=["quiet", "verbose"])
+@pytest.mark.parametrize("flags", [pytest.param([], marks=pytest.mark.slow), ["--verbose"]], ids=["quiet", "verbose"])
 def test_two_loads_leak_nothing(ometria, export, load, heard, assert_nothing_leaked, flags):
     first, second = load(*flags), load(*flags)
     assert_nothing_leaked(first.out, first.err, second.out, second.err, heard())

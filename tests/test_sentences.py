@@ -26,7 +26,7 @@ def account() -> SimulatedAccount:
 
 
 @pytest.mark.parametrize("status", [401, 403])
-@pytest.mark.parametrize("tables", ["lists,unsubscribes", "all"])
+@pytest.mark.parametrize("tables", ["lists,unsubscribes", pytest.param("all", marks=pytest.mark.slow)])
 def test_a_refused_key_is_said_first_and_once(ometria, export, run, status, tables):
     ometria.behaviour = Behaviour()
     ometria.fail("/", status, times=None)

@@ -119,7 +119,9 @@ def test_a_schema_that_comes_again_is_the_one_that_a_lost_folder_gets_back(accou
     assert "pii_salt" in go(TABLE, **hashed)["run"]
 
 
-@pytest.mark.parametrize("is_folder_lost", [False, True], ids=["folder is there", "folder is lost"])
+@pytest.mark.parametrize(
+    "is_folder_lost", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["folder is lost", "folder is there"]
+)
 def test_a_full_refresh_that_ends_after_its_drop_loses_nothing(
     account, ometria, warehouse, go, tmp_path, is_folder_lost
 ):

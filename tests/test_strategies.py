@@ -190,6 +190,7 @@ def test_a_strategy_that_is_no_longer_asked_for_stays_and_gets_each_key_once(buc
     assert kinds(warehouse) == {"e1": "new"}
 
 
+@pytest.mark.slow
 def test_snapshots_lose_what_is_gone_and_keep_the_rest_under_cdc(account, ometria, warehouse, monkeypatch):
     pipeline = dlt.pipeline("ometria_pipeline", destination="duckdb", dataset_name="ometria")
     tables = {"profiles": snapshot_merge("profile_id"), "lists": snapshot_merge("list_id"), "member_lists": MERGE}

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import truth
+from examples import few
 from previous_version.store import SCENARIOS, TABLES, WORKSPACE
 
 from ometria_source.simulator import SimulatedAccount, SimulatedOmetria, write_events
@@ -90,7 +91,7 @@ def change(account: SimulatedAccount, export: Path) -> None:
     write_events(export / "new.csv", [{**account.events[0], "event_id": "new"}], account.now)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS)
+@pytest.mark.parametrize("scenario", few(SCENARIOS))
 def test_previous_version_continues(upgrade, load, warehouse, workspace, scenario):
     """What is new arrives; nothing known is read again, no column moves, and rows keep their keys and hashes."""
     account, server = upgrade(scenario)
