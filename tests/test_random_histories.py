@@ -48,8 +48,8 @@ pytestmark = pytest.mark.thorough
 NOW = datetime.now(timezone.utc) - timedelta(hours=2)
 
 # Of the slow version, which takes about ten minutes of one processor: each part has a seed and tries as many histories.
-PARTS = 4
-HISTORIES = 16
+PARTS = 6
+HISTORIES = 8
 STEPS = 8
 
 CHECKS = {
