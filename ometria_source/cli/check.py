@@ -36,7 +36,7 @@ from ometria_source.loading.plan import Plan
 from ometria_source.privacy.rules import ANY_TABLE, DROP, HASH, TablePrivacy
 from ometria_source.shown import shown_name
 from ometria_source.source import SECTION
-from ometria_source.tables import NESTED
+from ometria_source.tables import DOCUMENTED, NESTED
 from ometria_source.tables.email_events.rows import TABLE
 
 log = logging.getLogger(__name__)
@@ -66,7 +66,8 @@ def run_check(options: Options, plan: Plan) -> Findings:
     for note in plan.notes:
         findings.add("settings", OK, note)
     for table in tables:
-        for name in (table, *NESTED.get(table, ())):
+        # an inventory of files holds no personal data
+        for name in (table, *NESTED.get(table, ())) if table in DOCUMENTED else ():
             findings.add(f"privacy of {name}", OK, _kept_and_hidden(plan.privacy.of(name)))
     account, patience_minutes, member_lists_from = _configured()
     findings.requests = _check_account(findings, tables, account, member_lists_from)
