@@ -174,33 +174,27 @@ def test_a_run_that_another_keeps_from_running_has_a_report(ometria, run, worksp
     assert "Another run" in str(report_of(workspace)["error"])
 
 
-def test_what_a_package_of_an_earlier_run_adds_is_told(
-    account, ometria, load, run, workspace, monkeypatch, refused_at_once
-):
+@pytest.fixture
+def pending_package(account, ometria, load, run, monkeypatch, refused_at_once) -> None:
+    """A package of `lists` with a new column, which waits for a destination that does not answer."""
     load("--tables", "lists,unsubscribes")
     for item in account.lists.values():
         item["owner"] = "Ada"
-    # Given a package that waits for a destination
     with monkeypatch.context() as patch:
         patch.setattr(DuckDbClient, "create_load_job", unreachable)
         patch.setattr("ometria_source.loading.run.answers", lambda _: False)
         assert run("--tables", "lists").status == 1
 
+
+@pytest.mark.usefixtures("pending_package")
+def test_what_a_package_of_an_earlier_run_adds_is_reported(load, workspace):
     load("--tables", "unsubscribes", "--report", "report.json")
 
     assert report_of(workspace)["notes"] == ["`lists`, of an earlier run: new columns: owner"]
 
 
-def test_what_a_package_of_an_earlier_run_adds_is_in_the_report_of_a_run_that_is_refused(
-    account, ometria, load, run, workspace, monkeypatch, refused_at_once
-):
-    load("--tables", "lists,unsubscribes")
-    for item in account.lists.values():
-        item["owner"] = "Ada"
-    with monkeypatch.context() as patch:
-        patch.setattr(DuckDbClient, "create_load_job", unreachable)
-        patch.setattr("ometria_source.loading.run.answers", lambda _: False)
-        assert run("--tables", "lists").status == 1
+@pytest.mark.usefixtures("pending_package")
+def test_what_a_package_of_an_earlier_run_adds_is_in_the_report_of_a_run_that_is_refused(run, workspace, monkeypatch):
     monkeypatch.setenv("SOURCES__OMETRIA__HASH_COLUMNS", '["unsubscribes.email_address"]')
     monkeypatch.setenv("SOURCES__OMETRIA__PII_SALT", "an invented salt of tests")
 

@@ -65,6 +65,15 @@ def test_a_shared_folder_of_settings_is_refused(ometria, run, workspace, no_home
     assert not ometria.requests
 
 
+def give_away(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a file or folder belong to another user than the running one."""
+    if os.geteuid() == 0:
+        os.chown(path, ANOTHER_USER, ANOTHER_USER)
+    else:
+        # only root can give files away: then the running user is the other one
+        monkeypatch.setattr(os, "geteuid", lambda: ANOTHER_USER)
+
+
 @pytest.mark.parametrize(
     "given",
     ["dlt/config.toml", "dlt/secrets.toml", "dlt/pipelines/ometria_pipeline"]
@@ -78,11 +87,7 @@ def test_what_belongs_to_another_user_is_refused(ometria, run, tmp_path, monkeyp
         planted.write_text("")
     else:
         planted.mkdir()
-    if os.geteuid() == 0:
-        os.chown(planted, ANOTHER_USER, ANOTHER_USER)
-    else:
-        # only root can give files away: then it is this user who is another one
-        monkeypatch.setattr(os, "geteuid", lambda: ANOTHER_USER)
+    give_away(planted, monkeypatch)
     result = run("--tables", "lists")
     assert result.status == 2
     assert "belongs to another user" in result.err
@@ -91,10 +96,7 @@ def test_what_belongs_to_another_user_is_refused(ometria, run, tmp_path, monkeyp
 
 def test_a_shared_folder_of_another_user_is_refused_whatever_is_in_it(ometria, run, monkeypatch, no_home, tmp_path):
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "own"))
-    if os.geteuid() == 0:
-        os.chown(no_home, ANOTHER_USER, ANOTHER_USER)
-    else:
-        monkeypatch.setattr(os, "geteuid", lambda: ANOTHER_USER)
+    give_away(no_home, monkeypatch)
     result = run("--tables", "lists")
     assert result.status == 2
     assert "Set `XDG_DATA_HOME`" in result.err

@@ -6,7 +6,7 @@ LISTENER is the number of an open socket. The server ends when its standard inpu
 
 For each connection there is a supervisor, whose child is the program: it passes signals on, reports the exit status,
 and kills the program when the relay was killed. The program sees a process that has done nothing but import. Imports
-may leave no thread: a fork has none of them, and whoever waits for one then waits for ever, or aborts the process.
+may leave no thread: a fork has none of them, and a fork that waits for one waits for ever, or aborts the process.
 """
 
 from __future__ import annotations

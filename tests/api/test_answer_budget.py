@@ -37,7 +37,7 @@ def bounded(monkeypatch) -> Counter[str]:
     def counted(response):
         for piece in read(response):
             yield piece
-            # whoever takes the next piece has kept this one
+            # the caller that takes the next piece has kept this one
             with lock:
                 counts["now"] += len(piece)
                 counts["most"] = max(counts["most"], counts["now"])
