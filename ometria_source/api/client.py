@@ -318,8 +318,12 @@ class _Call:
         """Whether there is no sense in another attempt.
 
         The last one begins when the budget is spent: one that began before may have hung in an outage that is over.
+        A first one that had to wait that long for its turn is followed by another, unless the server asks for a pause.
         """
         fault = attempt.outcome.exception() if attempt.outcome else None
+        asked = isinstance(fault, _TransientError) and fault.wait
+        if attempt.attempt_number == 1 and self.retry_budget and not asked:
+            return False
         if self.probe and isinstance(fault, _NoListError) and attempt.attempt_number >= PROBE_ATTEMPTS:
             return True
         # a pause as long as the budget, caused by another table's 429, began shortly before this call

@@ -56,6 +56,14 @@ def test_a_fault_that_lasts_fails_when_patience_ends(ometria, fault):
     assert client.retries == client.requests - 1
 
 
+def test_a_request_that_waits_for_its_turn_as_long_as_patience_is_tried_again(ometria):
+    client = Account(ometria.base_url, ometria.api_key, 5, 0.001).client("profiles")
+    client.get("/profiles", {"limit": 1})
+    ometria.fail("/profiles", 500, times=1)
+
+    assert client.get("/profiles", {"limit": 1})
+
+
 def test_a_server_that_is_not_there_is_unavailable(account):
     with SimulatedOmetria(account) as gone:
         client = client_of(gone, patience_minutes=0.002)
