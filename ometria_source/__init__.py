@@ -41,7 +41,7 @@ if TYPE_CHECKING:
         UnreadableFileError,
     )
     from ometria_source.loading import LoadInterruptedError, LoadReport, TableReport, load
-    from ometria_source.privacy.personal_words import has_personal_name
+    from ometria_source.privacy.words import has_personal_name
     from ometria_source.source import ometria_source
     from ometria_source.sync.snapshot import ended_at
 
@@ -88,7 +88,7 @@ _MODULES = {
     "LoadReport": "loading",
     "TableReport": "loading",
     "ended_at": "sync.snapshot",
-    "has_personal_name": "privacy.personal_words",
+    "has_personal_name": "privacy.words",
     "load": "loading",
     "ometria_source": "source",
 }

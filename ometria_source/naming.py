@@ -11,6 +11,7 @@ as `user_id_2` included, so that they keep their names.
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
@@ -20,6 +21,8 @@ from itertools import count, takewhile
 from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.normalizers.naming.snake_case import NamingConvention as SnakeCase
 from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
+
+from ometria_source.shown import without_addresses
 
 # The hint with the field that a column belongs to; dlt keeps hints that begin with `x-`.
 FIELD_HINT = "x-original-name"
@@ -32,6 +35,9 @@ HASH_DIGITS = 8
 
 # What stands before the hash of a field's name that may hold an address.
 HASHED = "sha256:"
+
+# How `shown.without_addresses` writes an address, in a column's name.
+_ADDRESS = re.compile(r"field_[0-9a-f]{16}")
 
 # Between the names of a path; no other part of a name in snake case holds it.
 PATH_SEPARATOR = "__"
@@ -84,7 +90,11 @@ class ColumnNames:
         self._report = report
         self._stored = stored
         self._taken = {self._shortened(column) for column in reserved}
-        self._fields = {name: str(hints[FIELD_HINT]) for name, hints in stored.items() if FIELD_HINT in hints}  # type: ignore[literal-required]
+        self._fields = {
+            name: _without_address(str(hints[FIELD_HINT]))  # type: ignore[literal-required]
+            for name, hints in stored.items()
+            if FIELD_HINT in hints
+        }
         self._columns = {field: column for column, field in self._fields.items()}
         self._taken |= self._fields.keys()
         self._variants = {column for column, hints in stored.items() if hints.get("variant")}
@@ -137,15 +147,16 @@ class ColumnNames:
             for column in sorted(new & self._renamed.keys()):
                 field, plain = self._renamed.pop(column)
                 self._report(field, column, plain)
-            return {column: _field_hint(column, self._fields[column]) for column in sorted(new)}
+            return {column: field_hint(column, self._fields[column]) for column in sorted(new)}
 
     def field(self, column: str) -> str | None:
         """The field of a column, as its hint has it; None: no field's."""
         return self._fields.get(column)
 
     def shown(self, column: str) -> str:
-        """A column as it may be shown: not where its name may be an address."""
-        return "…" if self._fields.get(column, "").startswith(HASHED) else column
+        """A column as it may be shown: versions before 0.2 made its name of an address."""
+        is_hashed = self._fields.get(column, "").startswith(HASHED)
+        return "…" if is_hashed and not _ADDRESS.search(column) else column
 
     def release(self, columns: Iterable[str]) -> None:
         """Let other fields have these columns, which are left out.
@@ -167,7 +178,7 @@ class ColumnNames:
 
     def _claim(self, field: Field) -> None:
         wanted = self._wanted(field)
-        plain = self._shortened(snake_case(wanted))
+        plain = self._shortened(snake_case(without_addresses(wanted)))
         # versions before 0.2 shortened the name of a file's column by another hash
         earlier = self._naming.normalize_path(wanted)
         candidates = self._candidates(plain, _identity(field))
@@ -214,10 +225,22 @@ def _identity(field: Field) -> str:
 
 
 def _stored_form(field: Field) -> str:
-    """A field as its column's hint has it. What may hold an address is hashed."""
-    identity = _identity(field)
-    return f"{HASHED}{_digits(identity, 64)}" if "@" in identity[1:] else identity
+    """A field as its column's hint has it."""
+    return _without_address(_identity(field))
 
 
-def _field_hint(column: str, field: str) -> TColumnSchema:
+@lru_cache(maxsize=4096)
+def _without_address(identity: str) -> str:
+    """The same where it holds no address, else its hash."""
+    holds_address = "@" in identity[1:] or without_addresses(identity) != identity
+    return f"{HASHED}{_digits(identity, 64)}" if holds_address else identity
+
+
+def field_hint(column: str, field: str) -> TColumnSchema:
+    """The hint by which later runs know the field of a column.
+
+    Args:
+        column: Its name.
+        field: As `ColumnNames.field` gives it.
+    """
     return {"name": column, FIELD_HINT: field}  # type: ignore[misc]  # dlt takes hints of others that begin with `x-`

@@ -5,14 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from difflib import get_close_matches
+from hashlib import sha256
 
-from ometria_source.emails import replace_emails
+from ometria_source.emails import replace_encoded_emails
 
 # Characters of a value; a longer one may be a key or a password in the wrong place.
 LONGEST_VALUE = 20
 
 # Characters of a name; a longer one says no more, and would hide the sentence around it.
 LONGEST_NAME = 200
+
+# Digits of SHA-256 in the place of an address: a million names have most likely a million of them.
+_ADDRESS_DIGITS = 16
 
 _LONG = re.compile(rf"(\S{{{LONGEST_NAME}}})\S+")
 
@@ -27,13 +31,26 @@ def printable(text: str) -> str:
     return _LONG.sub(r"\1…", escaped)
 
 
-def shown_name(name: str) -> str:
-    """The name of a field or a file as it may be shown: an account may have addresses, or any text, for names.
+def without_addresses(name: str) -> str:
+    """The name of a field, a column or a file as it may be stored: `field_` and a hash stand for each e-mail address.
 
     Args:
         name: As it is there.
     """
-    shown = printable(replace_emails(name, lambda _: "…"))
+    return replace_encoded_emails(name, lambda email: f"field_{_digest(email)[:_ADDRESS_DIGITS]}")
+
+
+def _digest(text: str) -> str:
+    return sha256(text.encode(errors="surrogatepass")).hexdigest()
+
+
+def shown_name(name: str) -> str:
+    """The name of a field or a file as it may be shown: without addresses, and on one line of bounded length.
+
+    Args:
+        name: As it is there.
+    """
+    shown = printable(without_addresses(name))
     return shown if len(shown) <= LONGEST_NAME else f"{shown[:LONGEST_NAME]}…"
 
 

@@ -28,8 +28,8 @@ from ometria_source.export.csv import CsvDialect
 from ometria_source.export.retry import RetryBudget
 from ometria_source.naming import snake_case
 from ometria_source.privacy.consistency import no_such_column
-from ometria_source.privacy.personal_words import EMAIL_COLUMNS
-from ometria_source.privacy.rules import ANY_TABLE, DROP, Rule, TablePrivacy, parse_rules
+from ometria_source.privacy.rules import ANY_TABLE, DROP, KEEP, Rule, TablePrivacy, parse_rules
+from ometria_source.privacy.words import EMAIL_COLUMNS
 from ometria_source.settings import (
     COLUMN_TYPES,
     DELETES,
@@ -116,16 +116,28 @@ class Privacy:
         self,
         hash_columns: Sequence[str] | None = None,
         drop_columns: Sequence[str] | None = None,
+        keep_columns: Sequence[str] | None = None,
         pii_salt: str | None = None,
         privacy: str | None = None,
     ) -> None:
         self.rules = tuple(
             rule
-            for setting, names in (("hash_columns", hash_columns), ("drop_columns", drop_columns))
+            for setting, names in (
+                ("hash_columns", hash_columns),
+                ("drop_columns", drop_columns),
+                ("keep_columns", keep_columns),
+            )
             for rule in parse_rules(setting, names, tuple(DOCUMENTED))
         )
         if privacy and privacy != STRICT:
             raise InvalidSettingError("privacy", f'must be "{STRICT}", or not be set.', value=privacy)
+        if keep_columns and not privacy:
+            raise InvalidSettingError(
+                "keep_columns",
+                f'needs `privacy = "{STRICT}"`: without it all columns are kept, but for those in `hash_columns` and '
+                "`drop_columns`. Leave it out.",
+            )
+        _refuse_contradictions(self.rules)
         if (privacy or hash_columns) and not (pii_salt and pii_salt.strip()):
             raise InvalidSettingError("pii_salt", f"is needed to hash columns. {MAKE_SALT}")
         if pii_salt and (len(pii_salt) < SHORTEST_SALT or len({*pii_salt}) == 1):
@@ -133,6 +145,8 @@ class Privacy:
                 "pii_salt", f"must have {SHORTEST_SALT} characters or more, not all alike. {MAKE_SALT}"
             )
         for rule in self.rules:
+            if rule.action == KEEP:
+                continue
             _refuse_untouchable(rule)
             if not pii_salt:
                 _refuse_without_salt(rule)
@@ -175,6 +189,15 @@ def _holds_in(rule: Rule, table: str) -> bool:
     # by its parent's key a row is joined to it
     is_parents_key = rule.table == PARENTS.get(table) and rule.column in KEYS[rule.table] & KEYS[table]
     return rule.table == table or is_parents_key
+
+
+def _refuse_contradictions(rules: Sequence[Rule]) -> None:
+    hidden = {rule.name: rule.setting for rule in rules if rule.action != KEEP}
+    for rule in rules:
+        if rule.action == KEEP and rule.name in hidden:
+            raise InvalidSettingError(
+                rule.setting, f"names `{rule.name}`, and so does `{hidden[rule.name]}`. Leave it out of one of them."
+            )
 
 
 def _refuse_without_salt(rule: Rule) -> None:
@@ -222,6 +245,7 @@ def ometria_source(
     allow_deletes: bool = False,
     hash_columns: list[str] | None = None,
     drop_columns: list[str] | None = None,
+    keep_columns: list[str] | None = None,
     pii_salt: dlt.TSecretStrValue | None = None,
     privacy: str | None = None,
     table_format: str | None = None,
@@ -269,8 +293,9 @@ def ometria_source(
         allow_deletes: Accept a complete scan that would remove more than a tenth of a table.
         hash_columns: Columns that are hashed before anything is written, such as ["*.email", "profiles.phone_number"].
         drop_columns: Columns that are left out, such as ["profiles.properties__notes"].
+        keep_columns: Columns that `privacy = "strict"` leaves as they are, such as ["email_events.device_type"].
         pii_salt: The secret that makes the hashes, of 16 characters or more; needed to hash.
-        privacy: "strict": hash or drop every column that is personal.
+        privacy: "strict": hash or drop every column that is personal, and hash whatever is not known to be harmless.
         table_format: "delta" or "iceberg": what the logs (`unsubscribes`, `email_events`, `list_changes` and
             `push_errors`) are at a destination of files, which can merge no other kind, nor the other tables at all.
         schema_contract: What a run does that would add columns to a table, or variant columns for values of another
@@ -319,7 +344,7 @@ def ometria_source(
         check_delimiter("csv_delimiter", csv_delimiter)
     if csv_encoding is not None:
         check_encoding("csv_encoding", csv_encoding)
-    personal = Privacy(hash_columns, drop_columns, pii_salt, privacy)
+    personal = Privacy(hash_columns, drop_columns, keep_columns, pii_salt, privacy)
     if not bucket_url:
         personal.check_everywhere()
     event_privacy = personal.of("email_events")

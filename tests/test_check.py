@@ -216,7 +216,7 @@ def test_the_check_says_what_becomes_of_personal_columns(ometria, bucket, check,
     monkeypatch.setenv("SOURCES__OMETRIA__PRIVACY", "strict")
     found, _ = check("--tables", "profiles")
     assert "`customer_name`" in found["privacy of profiles"]["finding"]
-    assert "whose names are personal" in found["privacy of profiles"]["finding"]
+    assert "known to be harmless" in found["privacy of profiles"]["finding"]
 
 
 def test_a_destination_that_holds_something_else(ometria, export, run, workspace):

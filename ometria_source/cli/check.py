@@ -33,7 +33,7 @@ from ometria_source.export.retry import RetryBudget
 from ometria_source.loading.destinations import check_dataset, create_pipeline
 from ometria_source.loading.errors import redacted_traceback, user_error, user_message
 from ometria_source.loading.plan import Plan
-from ometria_source.privacy.rules import ANY_TABLE, DROP, HASH, TablePrivacy
+from ometria_source.privacy.rules import ANY_TABLE, DROP, HASH, KEEP, TablePrivacy
 from ometria_source.shown import shown_name
 from ometria_source.source import SECTION
 from ometria_source.tables import DOCUMENTED, NESTED
@@ -81,13 +81,13 @@ def _kept_and_hidden(privacy: TablePrivacy) -> str:
     actions = {column: privacy.action(column) for column in privacy.documented}
     own = [rule for rule in privacy.rules if rule.table != ANY_TABLE or rule.leads_into(actions)]
     inside = {rule.column: rule.action for rule in own if rule.column not in actions}
-    parts = [f"{sum(action is None for action in actions.values())} documented columns are kept"]
-    for action, what in ((HASH, "hashed"), (DROP, "left out")):
+    parts = [f"{sum(not privacy.hides(column) for column in actions)} documented columns are kept"]
+    for action, what in ((HASH, "hashed"), (DROP, "left out"), (KEEP, "kept by your rules")):
         names = [name for name, found in {**actions, **inside}.items() if found == action]
         if names:
             parts.append(f"{what}: {', '.join(f'`{name}`' for name in names)}")
     if privacy.preset:
-        parts.append("of other columns, those are hashed whose names are personal")
+        parts.append("other columns are hashed, but for those whose names are known to be harmless")
     elif privacy.table == TABLE:
         parts.append("those of the export are kept as well, but for these rules")
     return "; ".join(parts)

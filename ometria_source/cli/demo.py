@@ -120,6 +120,7 @@ def _load(ometria: SimulatedOmetria, export: Path) -> LoadReport:
         allow_deletes=False,
         hash_columns=None,
         drop_columns=None,
+        keep_columns=None,
         pii_salt=None,
         privacy=None,
         table_format=None,

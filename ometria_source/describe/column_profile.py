@@ -31,7 +31,7 @@ from ometria_source.exceptions import UnreadableFileError
 from ometria_source.export.canonical import canonical_text, one_array
 from ometria_source.export.row_keys import row_keys
 from ometria_source.export.types import cast_declared, data_type_of
-from ometria_source.privacy.personal_words import ID_WORDS, has_personal_name, is_birth, last_word, word_set, words
+from ometria_source.privacy.words import ID_WORDS, has_personal_name, is_birth, last_word, word_set, words
 
 # Digits of a number, at most: more are rather an id, a phone number, or seconds since 1970. A guess.
 _WHOLE = r"(0|-?[1-9][0-9]{0,8})"

@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from dlt.common.normalizers.naming.snake_case import NamingConvention as SnakeCase
+
 from ometria_source.describe.column_profile import CandidateKeys, Column
 from ometria_source.describe.shapes import EMAIL_ADDRESSES
-from ometria_source.privacy.personal_words import ID_WORDS, is_birth, last_word, word_set, words
-from ometria_source.tables import lists, profiles, unsubscribes
-from ometria_source.tables.email_events.rows import COLUMNS
+from ometria_source.naming import ColumnNames, Field
+from ometria_source.privacy.words import ID_WORDS, is_birth, last_word, word_set, words
+from ometria_source.tables import lists, profiles, strict, unsubscribes
+from ometria_source.tables.email_events.rows import COLUMNS, TABLE
 
 # With fewer rows, too much is unique by chance. A guess.
 ENOUGH_ROWS = 100
@@ -215,6 +218,20 @@ def declarable_types(columns: Sequence[Column]) -> dict[str, str]:
         elif column.guess not in (None, "text", "binary") and (column.kinds == ("text",) or len(column.kinds) > 1):
             types[column.name] = str(column.guess)
     return types
+
+
+def unknown_to_strict(columns: Sequence[Column]) -> dict[Field, str]:
+    """The columns that `privacy = "strict"` hashes, because they are not known to be harmless.
+
+    Args:
+        columns: Of the export.
+
+    Returns:
+        Their names in the destination by their own.
+    """
+    is_harmless = strict(TABLE).is_harmless
+    names = ColumnNames({}, SnakeCase(), COLUMNS).columns([column.name for column in columns])
+    return {field: name for field, name in names.items() if not is_harmless(name)}
 
 
 def _own_names() -> set[str]:

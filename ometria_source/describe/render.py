@@ -20,12 +20,14 @@ from ometria_source.describe.hints import (
     is_one_row_an_email,
     key_advice,
     likely_joins,
+    unknown_to_strict,
 )
 from ometria_source.describe.sample import ROWS_OF_A_FILE, TRIED_FORMATS, FileSample, Inventory
 from ometria_source.export.csv import CsvDialect
 from ometria_source.export.formats import BY_NAME, BY_SETTING, FoundFormat, format_of
 from ometria_source.loading.report import aligned
-from ometria_source.shown import printable
+from ometria_source.shown import printable, shown_name
+from ometria_source.tables.email_events.rows import TABLE
 
 # What TOML takes as a key without quotes.
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -107,6 +109,7 @@ def description(
         _keys(keys, advice, columns),
         _times(columns),
         _joins(likely_joins(columns)),
+        _strict(columns),
         _suggestion(config_lines(needed_format, advice, declarable_types(columns), needed_dialect)),
     )
     for section in sections:
@@ -135,9 +138,9 @@ def _files(
     for sample in samples:
         if sample.problem is None:
             extent = "all of it" if sample.is_whole else "only its first part was read"
-            cells.append((printable(sample.path), f"{_count(sample.rows, 'row')}", extent, _format(sample)))
+            cells.append((shown_name(sample.path), f"{_count(sample.rows, 'row')}", extent, _format(sample)))
         else:
-            cells.append((printable(sample.path), "-", "CANNOT BE READ", ""))
+            cells.append((shown_name(sample.path), "-", "CANNOT BE READ", ""))
     yield from _indented(cells, right=(1,))
     for sample in samples:
         if sample.problem is not None:
@@ -145,24 +148,24 @@ def _files(
             continue
         if sample.tried is not None and needed_format is None:
             yield (
-                f"{printable(sample.path)}: a load refuses it, because nothing shows that it is {sample.tried}, and "
+                f"{shown_name(sample.path)}: a load refuses it, because nothing shows that it is {sample.tried}, and "
                 "`file_format` would have to hold for all files: leave it, or the others, out with `file_glob`."
             )
         if sample.dialect is not None:
             yield _dialect_remark(sample.path, sample.dialect, needed_dialect)
         if sample.unnamed:
             yield (
-                f"{printable(sample.path)}: {_count(sample.unnamed, 'column')} at the end without a name: a load "
+                f"{shown_name(sample.path)}: {_count(sample.unnamed, 'column')} at the end without a name: a load "
                 "leaves them out as long as they have no value."
             )
         if sample.is_headerless:
             yield (
-                f"{printable(sample.path)}: its first line looks like data, or comes again below. If the file has no "
+                f"{shown_name(sample.path)}: its first line looks like data, or comes again below. If the file has no "
                 "header, a load takes this line for one; no column of the file is described."
             )
         elif any(table.num_columns == 1 and _is_undivided(table.column_names[0]) for table in sample.tables):
             yield (
-                f"{printable(sample.path)}: it has one column, in whose name other columns seem to be: check "
+                f"{shown_name(sample.path)}: it has one column, in whose name other columns seem to be: check "
                 "`csv_delimiter`."
             )
 
@@ -203,7 +206,8 @@ def _source(detected_by: str) -> str:
 
 
 def _columns(columns: Sequence[Column], files: int) -> list[str]:
-    header = ("column", "files", "null", "different", "type", "")
+    hashed = unknown_to_strict(columns)
+    header = ("column", "files", "null", "different", "type", "strict", "")
     body = [
         (
             _name(column),
@@ -211,6 +215,7 @@ def _columns(columns: Sequence[Column], files: int) -> list[str]:
             _share(column.nulls, column.rows),
             f"{column.distinct:,}",
             _type(column),
+            "hashed" if column.name in hashed else "kept",
             _remarks(column),
         )
         for column in columns
@@ -280,6 +285,20 @@ def _joins(joins: Sequence[Join]) -> Iterator[str]:
     yield from _indented([(printable(join.column), " or ".join(join.targets), join.reason) for join in joins])
     if not joins:
         yield "  none"
+
+
+def _strict(columns: Sequence[Column]) -> Iterator[str]:
+    hashed = unknown_to_strict(columns)
+    yield 'With `privacy = "strict"`, columns are kept whose names say that they are harmless, and the others hashed.'
+    names = [
+        f"{TABLE}.{hashed[column.name]}"
+        for column in columns
+        if column.name in hashed and not column.is_personal and not column.name_is_data
+    ]
+    if names:
+        yield "To keep some of these, leave out of this line what is personal, and paste it:"
+        yield ""
+        yield f"keep_columns = [{', '.join(map(_quoted, names))}]"
 
 
 def _suggestion(lines: Sequence[str]) -> Iterator[str]:

@@ -17,6 +17,7 @@ from ometria_source.export.csv import DELIMITERS, CsvDialect
 from ometria_source.export.formats import FoundFormat, format_of, is_hidden
 from ometria_source.export.read import read_tables
 from ometria_source.export.retry import RetryBudget, is_denied
+from ometria_source.shown import shown_name
 
 # How many files are looked into. A guess: enough to see a column that comes and goes, few enough to take seconds.
 FILES_READ = 10
@@ -106,7 +107,7 @@ def take_inventory(files: Iterable[BucketFile], most: int = FILES_READ) -> Inven
             result.hidden += 1
             continue
         if file.problem is not None:
-            result.problems.append(f"{file['relative_path']} {file.problem}.")
+            result.problems.append(f"{shown_name(file['relative_path'])} {file.problem}.")
             continue
         modified_at = file["modification_date"]
         result.oldest = min(result.oldest or modified_at, modified_at)
@@ -148,9 +149,10 @@ def sample_file(
     except UnreadableFileError as error:
         return _try_dialects(file, file_format, retry, dialect) or _unreadable(file, _problem(error))
     except FileNotFoundError:
-        return _unreadable(file, f"{file['relative_path']} was deleted before it was read.")
+        return _unreadable(file, f"{shown_name(file['relative_path'])} was deleted before it was read.")
     except FileExpired:
-        return _unreadable(file, f"{file['relative_path']} was replaced while it was read; describe the export again.")
+        name = shown_name(file["relative_path"])
+        return _unreadable(file, f"{name} was replaced while it was read; describe the export again.")
     except BucketError as error:
         if not is_denied(error):
             raise

@@ -13,15 +13,17 @@ from collections.abc import Mapping
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ometria_source.privacy.personal_words import (
+from ometria_source.privacy.words import (
     CHANNELS,
     CODED_WORDS,
     PERSONAL_WORDS,
     has_personal_name,
+    is_code,
     last_word,
     word_set,
     words,
 )
+from ometria_source.shown import without_addresses
 
 EMAIL_ADDRESSES = "e-mail addresses"
 PHONE_NUMBERS = "phone numbers"
@@ -68,7 +70,6 @@ _EVENT_WORDS = word_set(
 MOST_VALUES = 20
 # How often a code must come that is no word of e-mail events. A guess: what comes seldom may be one person's.
 OFTEN = 5
-_CODE = re.compile(r"([a-z]+|[A-Z]+|[0-9]{1,3})([._-]([a-z]+|[A-Z]+|[0-9]{1,3}))*")
 
 # What no name has in it, or is: an address, a URL, a date, nothing but digits and what stands between them.
 _DATA = r".@|://|::|\d{4}-\d\d-\d\d|^[\s\d.,:()/+-]*$"
@@ -113,7 +114,7 @@ def showable(name: str, counts: Mapping[str, int]) -> list[str]:
     shown = sorted(
         value
         for value, count in counts.items()
-        if _is_of_event_words(value) or (is_coded and count >= OFTEN and _CODE.fullmatch(value))
+        if _is_of_event_words(value) or (is_coded and count >= OFTEN and is_code(value))
     )
     return shown if is_coded or len(shown) == len(counts) else []
 
@@ -125,7 +126,7 @@ def _is_of_event_words(value: str) -> bool:
 
 def name_is_data(name: str) -> bool:
     """Whether a column's name looks like a value: an address, a number, a date, a URL."""
-    return bool(_DATA_IN_NAME.search(name.strip()))
+    return bool(_DATA_IN_NAME.search(name.strip())) or without_addresses(name) != name
 
 
 def looks_headerless(table: pa.Table) -> bool:

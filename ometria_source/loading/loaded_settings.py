@@ -10,7 +10,7 @@ from dlt.common.schema.typing import TTableSchema
 
 from ometria_source.loading.plan import Plan
 from ometria_source.loading.stored import resource_states
-from ometria_source.privacy.consistency import check_rules, check_signature, known_columns
+from ometria_source.privacy.consistency import check_signature, known_columns
 from ometria_source.sync.history import check_history
 from ometria_source.tables import DOCUMENTED, PARENTS
 from ometria_source.tables.email_events.resource import check_event_key
@@ -47,11 +47,7 @@ def _check_privacy(
         state = state if resource == table else state.get(table, {})
         known = known_columns(stored.get(table), state)
         everywhere |= known
-        if resource in plan.tables:
-            # the export's columns are known once they were read
-            if table != "email_events":
-                check_rules(plan.privacy.of(table), known)
-            if resource not in anew:
-                check_signature(plan.privacy.of(table), stored.get(table), state)
+        if resource in plan.tables and resource not in anew:
+            check_signature(plan.privacy.of(table), stored.get(table), state)
     if "email_events" not in plan.tables:
         plan.privacy.check_everywhere(everywhere)

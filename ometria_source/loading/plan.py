@@ -214,11 +214,12 @@ def _configured(
 def _privacy(
     hash_columns: list[str] | None = None,
     drop_columns: list[str] | None = None,
+    keep_columns: list[str] | None = None,
     pii_salt: dlt.TSecretStrValue | None = None,
     privacy: str | None = None,
 ) -> Privacy:
     """The settings, where the source looks for them."""
-    return Privacy(hash_columns, drop_columns, pii_salt, privacy)
+    return Privacy(hash_columns, drop_columns, keep_columns, pii_salt, privacy)
 
 
 @with_config(sections=("sources", SECTION))

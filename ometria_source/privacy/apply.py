@@ -5,7 +5,7 @@ Arrow columns are hashed per distinct value, without a Python object per row.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -22,8 +22,13 @@ from ometria_source.json_values import (
     parse_json,
     shallow,
 )
-from ometria_source.naming import ColumnNames, snake_case
-from ometria_source.privacy.rules import DROP, HASH, TablePrivacy, in_json
+from ometria_source.naming import PATH_SEPARATOR, ColumnNames, snake_case
+from ometria_source.privacy.personal_texts import HINT
+from ometria_source.privacy.rules import DROP, HASH, KEEP, Rule, TablePrivacy, strongest
+from ometria_source.privacy.words import is_code, is_exact
+
+# Paths inside a value of JSON, each with the rule that names it.
+_Paths = Sequence[tuple[tuple[str, ...], Rule]]
 
 
 class RowPrivacy:
@@ -47,6 +52,8 @@ class RowPrivacy:
         """
         if not self._policy.is_active:
             return row
+        for column in row.keys() - self._policy.effects.columns:
+            self._policy.note(column)
         return {
             column: self.value(column, value) for column, value in row.items() if self._policy.action(column) != DROP
         }
@@ -59,13 +66,20 @@ class RowPrivacy:
                 does; without a salt it is None.
             value: Of JSON, a date or an instant.
         """
-        if self._policy.action(column) is not None:
-            return self._hasher.value(value, self._policy.is_email(column)) if self._hasher else None
+        action = self._policy.action(column)
+        if action == KEEP:
+            return value
+        if action is not None:
+            return self.whole(value, self._policy.is_email(column))
         if isinstance(value, dict | list) or self._policy.documented.get(column, {}).get("data_type") == "json":
             return self.inside(column, value)
-        if self._policy.preset and self._hasher:
-            return self._hasher.without_emails(value, as_written=self._policy.is_key(column))
-        return value
+        if self._policy.is_unknown(column):
+            # a rule is about something inside of it, and here is nothing inside
+            return self.whole(value)
+        is_text = isinstance(value, str)
+        if is_text and self._policy.is_code(column) and not is_code(value):
+            return self.whole(value)
+        return self._text(column, value) if is_text and self._policy.preset else value
 
     def inside(self, column: str, value: Any) -> Any:
         """A value of JSON without what must not be in it.
@@ -76,37 +90,69 @@ class RowPrivacy:
                 whole where its keys matter, because JSON text in it may have keys as well; without a salt it is None.
         """
         paths = self._policy.paths_into(column)
+        is_searched = self._policy.is_searched(column)
         if is_nested(value, self._levels):
-            if paths or self._policy.is_searched(column):
+            if paths or is_searched:
                 return self.whole(value)
             value = shallow(value, self._levels)
-        for keys, action in paths:
-            value = in_json(value, keys, self._each if action == HASH else None)
-        if self._policy.is_searched(column):
-            value = self._search(value)
-        return self._hasher.without_emails(value) if self._hasher else value
+        return self._walk(column, value, paths, is_searched, not self._policy.is_unknown(column))
 
-    def whole(self, value: Any) -> str | None:
+    def whole(self, value: Any, is_email: bool = False) -> str | None:
         """The hash of a value of which nothing may be written; None without a salt."""
-        return self._hasher.value(value) if self._hasher else None
+        return self._hasher.value(value, is_email) if self._hasher else None
+
+    def _walk(self, name: str, value: Any, paths: _Paths, is_searched: bool, is_known: bool) -> Any:
+        """A part of a value of JSON without what must not be in it.
+
+        `name` is the path to it; `is_known` whether texts and numbers may stand here, where the keys are searched.
+        """
+        if isinstance(value, list):
+            return [self._walk(name, part, paths, is_searched, is_known) for part in value]
+        if isinstance(value, dict):
+            return dict(self._pairs(name, value, paths, is_searched))
+        if not is_known:
+            return self.whole(value)
+        return self._text(name, value) if isinstance(value, str) else value
+
+    def _pairs(self, name: str, value: dict[str, Any], paths: _Paths, is_searched: bool) -> Iterator[tuple[str, Any]]:
+        for key, part in value.items():
+            # a key may hold `__` itself
+            own = tuple(snake_case(key).split(PATH_SEPARATOR)) if paths or is_searched else ()
+            here = [(keys[len(own) :], rule) for keys, rule in paths if keys[: len(own)] == own]
+            ending = [rule for keys, rule in here if not keys]
+            self._policy.effects.applied.update(ending)
+            action = strongest({rule.action for rule in ending})
+            if action == DROP:
+                continue
+            if action == KEEP:
+                yield key, part
+                continue
+            path = PATH_SEPARATOR.join((name, *own))
+            is_known = not is_searched or self._policy.is_harmless(own[-1])
+            if action is None and not is_known and not here:
+                self._policy.note_unknown(path)
+                action = HASH
+            yield (
+                self._key(key),
+                (self._each(part) if action == HASH else self._walk(path, part, here, is_searched, is_known)),
+            )
 
     def _each(self, value: Any) -> Any:
         """The hash of what is at the end of a path; of each element, where that is a list."""
-        if isinstance(value, list):
-            return [self._each(part) for part in value]
-        return self._hasher.value(value) if self._hasher else None
+        return [self._each(part) for part in value] if isinstance(value, list) else self.whole(value)
 
-    def _search(self, value: Any) -> Any:
-        """Hash what stands under a key with a personal name."""
-        preset = self._policy.preset
-        if isinstance(value, list):
-            return [self._search(part) for part in value]
-        if preset is None or not isinstance(value, dict):
-            return value
-        return {
-            key: self._each(part) if preset.is_personal(snake_case(key)) else self._search(part)
-            for key, part in value.items()
-        }
+    def _key(self, key: str) -> str:
+        return self._hasher.without_emails(key) if self._hasher else key
+
+    def _text(self, name: str, text: str) -> str:
+        """A text that is kept, without what must not be in it; `name` is its column, or the path to it in JSON."""
+        if self._hasher is None:
+            return text
+        if self._policy.preset is None:
+            return self._hasher.without_emails(text)
+        if is_exact(name):
+            return self._hasher.without_emails(text, as_written=self._policy.is_key(name))
+        return self._hasher.without_personal_texts(text)
 
 
 # How the texts begin that are looked into.
@@ -119,9 +165,6 @@ class ArrowPrivacy:
     Args:
         policy: What becomes of which column.
         names: The columns of the fields.
-
-    Attributes:
-        seen: The columns that came.
     """
 
     def __init__(self, policy: TablePrivacy, names: ColumnNames) -> None:
@@ -129,7 +172,6 @@ class ArrowPrivacy:
         self._names = names
         self._hasher = policy.hasher()
         self._values = RowPrivacy(policy, MAX_JSON_DEPTH)
-        self.seen: set[str] = set()
 
     def protect(self, table: pa.Table) -> pa.Table:
         """A table as keys may be made of it.
@@ -153,8 +195,12 @@ class ArrowPrivacy:
         return table if self._hasher else self.without_dropped(table)
 
     def _protected(self, name: str, source: pa.Field, column: pa.ChunkedArray) -> tuple[pa.Field, pa.ChunkedArray]:
-        self.seen.add(name)
-        if self._policy.action(name) is None:
+        if name not in self._policy.effects.columns:
+            self._policy.note(name)
+        action = self._policy.action(name)
+        if action == KEEP:
+            return source, column
+        if action is None and (pa.types.is_string(source.type) or not self._policy.is_unknown(name)):
             return source, self._inside(name, source, column)
         if self._hasher:
             return pa.field(source.name, pa.string()), self._hasher.column(column, self._policy.is_email(name))
@@ -175,26 +221,36 @@ class ArrowPrivacy:
         if not (is_json(source) or is_looked_into):
             return column
         cells = one_array(column)
-        if not any(pc.any(hint).as_py() for hint in _hints(cells, is_looked_into)):
+        if not self._policy.is_unknown(name) and not any(pc.any(hint).as_py() for hint in self._hints(cells, name)):
             return column
         texts = cells.dictionary_encode()
-        changed = [self._text(name, text) for text in texts.dictionary.to_pylist()]
+        changed = [self._text(name, text, is_json(source)) for text in texts.dictionary.to_pylist()]
         return pa.chunked_array([pa.array(changed, pa.string()).take(texts.indices)])
 
-    def _text(self, name: str, text: str) -> str:
+    def _hints(self, cells: pa.Array, name: str) -> Iterator[pa.Array]:
+        """For each cell, whether something may have to be hidden in it."""
+        if self._policy.preset is None or is_exact(name):
+            yield pc.match_substring(cells, "@")
+        else:
+            yield pc.match_substring_regex(cells, HINT)
+        if self._policy.paths_into(name) or self._policy.is_searched(name):
+            for start in JSON_STARTS:
+                yield pc.starts_with(cells, start)
+
+    def _text(self, name: str, text: str, is_json: bool) -> str:
         """A text, or JSON, without what must not be in it."""
-        if text.startswith(JSON_STARTS):
-            try:
-                before = _parsed(text)
-            except RecursionError:
-                # deeper than can be looked into: nothing of it is known to be harmless
-                return json_text(self._values.whole(text))
-            except ValueError:
-                return str(self._values.value(name, text))
-            after = self._values.inside(name, before)
-            # digits that Python's numbers have not are kept where nothing is to hide
-            return text if after == before else json_text(after)
-        return str(self._values.value(name, text))
+        if not (is_json or text.startswith(JSON_STARTS)):
+            return str(self._values.value(name, text))
+        try:
+            before = _parsed(text)
+        except RecursionError:
+            # deeper than can be looked into: nothing of it is known to be harmless
+            return json_text(self._values.whole(text))
+        except ValueError:
+            return str(self._values.value(name, text))
+        after = self._values.value(name, before)
+        # digits that Python's numbers have not are kept where nothing is to hide
+        return text if after == before else json_text(after)
 
 
 def _parsed(text: str) -> Any:
@@ -211,11 +267,3 @@ def _parsed(text: str) -> Any:
     if is_nested(value, MAX_JSON_DEPTH + 1):
         raise RecursionError
     return value
-
-
-def _hints(cells: pa.Array, is_looked_into: bool) -> Iterator[pa.Array]:
-    """For each cell, whether it may hold an address; if asked for, whether it may be JSON."""
-    yield pc.match_substring(cells, "@")
-    if is_looked_into:
-        for start in JSON_STARTS:
-            yield pc.starts_with(cells, start)

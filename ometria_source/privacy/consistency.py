@@ -1,66 +1,25 @@
-"""Refuse to mix rows loaded under different privacy settings, and rules that name no column."""
+"""Refuse to mix rows loaded under different privacy settings, and remember what the rules were applied to."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import dlt
-from dlt.common.schema.typing import TTableSchema
+from dlt.common.schema.typing import TTableSchema, TTableSchemaColumns
 from dlt.common.schema.utils import has_table_seen_data
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
 from ometria_source.exceptions import InvalidSettingError
+from ometria_source.naming import field_hint
 from ometria_source.privacy.rules import Rule, TablePrivacy
 
-# Where a table's resource state keeps by which rules its rows were made, and the columns that these name: of one that
-# is dropped, nothing else would remain.
+# Where a table's resource state keeps by which rules its rows were made (`sign`), the columns of rules that were
+# applied to something (`columns`), and the fields of those that were left out (`dropped`), of which no schema knows.
 STATE_KEY = "privacy"
 
 # What dlt writes into a resource's state before its first row.
 DLT_KEYS = ("incremental",)
-
-
-def begin(policy: TablePrivacy, *nested: TablePrivacy, is_read_first: bool = False) -> None:
-    """Refuse to go on with a table that was loaded under other privacy settings; to be called before the first row.
-
-    Args:
-        policy: Of the running resource's table.
-        *nested: Of the tables that come with it.
-        is_read_first: Whether its columns are known only once they were read, so that names are checked later.
-
-    Raises:
-        InvalidSettingError: As `check_rules` and `check_signature`.
-    """
-    state = dlt.current.resource_state()
-    _begin(policy, state, is_read_first)
-    for member in nested:
-        _begin(member, state.setdefault(member.table, {}), is_read_first)
-
-
-def _begin(policy: TablePrivacy, state: dict[str, Any], is_read_first: bool) -> None:
-    stored = dlt.current.source_schema().tables.get(policy.table)
-    emptied = replaced_tables()
-    known = known_columns(stored or emptied.get(policy.table), state)
-    if not is_read_first:
-        check_rules(policy, known)
-    if policy.table not in emptied and dlt.current.resource().write_disposition != "replace":
-        check_signature(policy, stored, state)
-    record_rules(policy, state, known)
-
-
-def record_rules(policy: TablePrivacy, state: dict[str, Any], seen: Collection[str]) -> None:
-    """Keep in state by which rules the rows are made.
-
-    Args:
-        policy: Of a table.
-        state: Of its resource; of a table that comes with another, what that keeps for it.
-        seen: Columns that came, besides the documented ones.
-    """
-    if policy.is_active:
-        known = {*policy.documented, *seen, *known_columns(None, state)}
-        named = sorted(rule.column for rule in policy.rules if rule.leads_into(known))
-        state[STATE_KEY] = {"sign": policy.signature(), "columns": named}
 
 
 def known_columns(stored: TTableSchema | None, state: Mapping[str, Any]) -> set[str]:
@@ -70,25 +29,30 @@ def known_columns(stored: TTableSchema | None, state: Mapping[str, Any]) -> set[
         stored: The table in the pipeline's schema.
         state: Of its resource.
     """
-    return {*(stored["columns"] if stored else ()), *state.get(STATE_KEY, {}).get("columns", ())}
+    return {*(stored["columns"] if stored else ()), *applied_before(state)}
 
 
-def check_rules(policy: TablePrivacy, known: Collection[str]) -> None:
-    """Refuse a rule that names no column.
+def applied_before(state: Mapping[str, Any]) -> list[str]:
+    """The columns that rules were applied to in earlier runs.
 
     Args:
-        policy: Of a table.
-        known: Its columns, besides the documented ones.
-
-    Raises:
-        InvalidSettingError: There is one.
+        state: Of a table's resource; of a table that comes with another, what that keeps for it.
     """
-    for rule in policy.unknown(known):
-        raise no_such_column(rule)
+    return list(state.get(STATE_KEY, {}).get("columns", ()))
+
+
+def dropped_fields(state: Mapping[str, Any]) -> TTableSchemaColumns:
+    """The columns that earlier runs left out, with the hints of their fields: the schema does not have them.
+
+    Args:
+        state: As for `applied_before`.
+    """
+    fields: Mapping[str, str] = state.get(STATE_KEY, {}).get("dropped", {})
+    return {column: field_hint(column, field) for column, field in fields.items()}
 
 
 def no_such_column(rule: Rule) -> InvalidSettingError:
-    """The error for a rule that names no column."""
+    """The error for a rule that names no column, or nothing inside of one."""
     return InvalidSettingError(
         rule.setting,
         f"names `{rule.name}`, but there is no such column. Nothing was loaded. Correct the name or leave it out; they "
@@ -109,13 +73,22 @@ def check_signature(policy: TablePrivacy, stored: TTableSchema | None, state: Ma
     """
     before = state.get(STATE_KEY, {}).get("sign")
     is_same = before is not None and policy.is_signed(before) if policy.is_active else before is None
-    if not is_same and (is_loaded(stored, state) or before is not None):
+    if is_same or not (is_loaded(stored, state) or before is not None):
+        return
+    if before is not None and policy.is_signed_without_list(before):
         raise InvalidSettingError(
-            "hash_columns, drop_columns, pii_salt or privacy",
-            f"is not what it was when `{policy.table}` was loaded, and rows of both would be mixed. Nothing was read. "
-            f"Set it back, or load `{policy.loaded_with}` anew with a full refresh.",
+            "privacy",
+            "hides more in this version: `strict` now hashes whatever is not known to be harmless, and the rows of "
+            f"`{policy.table}` were loaded without that. Nothing was read. Load `{policy.loaded_with}` anew with a "
+            "full refresh.",
             table=policy.loaded_with,
         )
+    raise InvalidSettingError(
+        "hash_columns, drop_columns, keep_columns, pii_salt or privacy",
+        f"is not what it was when `{policy.table}` was loaded, and rows of both would be mixed. Nothing was read. "
+        f"Set it back, or load `{policy.loaded_with}` anew with a full refresh.",
+        table=policy.loaded_with,
+    )
 
 
 def is_loaded(stored: TTableSchema | None, state: Mapping[str, Any]) -> bool:

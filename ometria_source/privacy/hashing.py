@@ -14,6 +14,7 @@ import pyarrow as pa
 from ometria_source.emails import looks_like_email, replace_emails
 from ometria_source.export.canonical import canonical_text, one_array
 from ometria_source.json_values import json_text
+from ometria_source.privacy.personal_texts import replace_personal_texts
 
 HASH_HEX_DIGITS = 64
 
@@ -57,22 +58,24 @@ class Hasher:
             return None
         return self._digest(_normal(value_text(value), is_email).encode(errors="surrogatepass")).hex()
 
-    def without_emails(self, value: Any, as_written: bool = False) -> Any:
-        """A value of JSON in which the hash of each e-mail address stands in its place, also in keys and within texts.
+    def without_emails(self, text: str, as_written: bool = False) -> str:
+        """A text in which the hash of each e-mail address stands in its place.
 
         Args:
-            value: Of any depth; it is not changed.
+            text: Any.
             as_written: Whether two spellings of an address have two hashes: a text that is an id.
         """
-        if as_written and isinstance(value, str):
-            return replace_emails(value, lambda email: self._digest(email.encode(errors="surrogatepass")).hex())
-        if isinstance(value, str):
-            return replace_emails(value, lambda email: str(self.value(email)))
-        if isinstance(value, dict):
-            return {self.without_emails(key): self.without_emails(part) for key, part in value.items()}
-        if isinstance(value, list):
-            return [self.without_emails(part) for part in value]
-        return value
+        return replace_emails(text, self._as_written if as_written else self._hash)
+
+    def without_personal_texts(self, text: str) -> str:
+        """A text in which hashes stand in the place of addresses and numbers, and URLs have no query."""
+        return replace_personal_texts(text, self._hash)
+
+    def _hash(self, text: str) -> str:
+        return str(self.value(text))
+
+    def _as_written(self, text: str) -> str:
+        return self._digest(text.encode(errors="surrogatepass")).hex()
 
     def column(self, column: pa.ChunkedArray, is_email: bool = False) -> pa.StringArray:
         """The hashes of the cells of a column, as `value` gives them.

@@ -10,10 +10,8 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from dlt.common.schema.typing import TTableSchemaColumns
 
@@ -26,8 +24,11 @@ ANY_TABLE = "*"
 # How a signature begins whose key is derived from the salt.
 SIGNATURE_PREFIX = "scrypt:"
 
-HASH, DROP = "hash", "drop"
-ACTIONS = {"hash_columns": HASH, "drop_columns": DROP}
+HASH, DROP, KEEP = "hash", "drop", "keep"
+
+# What a preset may do besides: hash what is no code, such as the free text of a person.
+CODE = "code"
+ACTIONS = {"hash_columns": HASH, "drop_columns": DROP, "keep_columns": KEEP}
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Rule:
     """What a user wants for a column.
 
     Attributes:
-        setting: Where it is from: `hash_columns` or `drop_columns`.
+        setting: Where it is from, such as `hash_columns`.
         table: Its table, or `*`.
         path: The column, and the keys inside of it, in dlt's spelling.
     """
@@ -46,7 +47,7 @@ class Rule:
 
     @property
     def action(self) -> str:
-        """`hash` or `drop`."""
+        """`hash`, `drop` or `keep`."""
         return ACTIONS[self.setting]
 
     @property
@@ -91,34 +92,9 @@ def parse_rules(setting: str, names: Sequence[str] | None, tables: Sequence[str]
     return tuple(dict.fromkeys(rules))
 
 
-def in_json(value: Any, keys: Sequence[str], change: Callable[[Any], Any] | None) -> Any:
-    """Change what is at a path inside a value of JSON.
-
-    Args:
-        value: Of any depth; it is not changed.
-        keys: The path in snake case, at least one key; a list on the way stands for each of its elements.
-        change: Gives what shall stand there instead; None: the key is left out.
-    """
-    if isinstance(value, list):
-        return [in_json(part, keys, change) for part in value]
-    if not isinstance(value, Mapping):
-        return value
-    changed = {}
-    for key, part in value.items():
-        # a key may hold `__` itself
-        own = snake_case(key).split(PATH_SEPARATOR)
-        rest = keys[len(own) :]
-        if own != list(keys[: len(own)]):
-            changed[key] = part
-        elif rest:
-            changed[key] = in_json(part, rest, change)
-        elif change is not None:
-            changed[key] = change(part)
-    return changed
-
-
-# The column that `naming` gives a field whose own name is another column's.
-_RENAMED = re.compile(r"_(\d+|[0-9a-f]{8})$")
+def strongest(actions: Collection[str]) -> str | None:
+    """What becomes of a value that several rules name: the one that hides the most; None: no rule names it."""
+    return next((action for action in (DROP, HASH, KEEP) if action in actions), None)
 
 
 @dataclass(frozen=True)
@@ -127,13 +103,39 @@ class Preset:
 
     Attributes:
         name: The value of the setting.
-        documented: `hash` or `drop` by documented column.
-        is_personal: Whether a column that is not documented, or a key in its JSON, is hashed for its name.
+        documented: `hash` or `drop` by documented column; `code`: hashed where it is no code.
+        is_harmless: Whether a column that is not documented, or a key in its JSON, is kept for its name.
+        digest: What distinguishes this list of names from that of another version.
     """
 
     name: str
     documented: Mapping[str, str]
-    is_personal: Callable[[str], bool]
+    is_harmless: Callable[[str], bool]
+    digest: str
+
+
+@dataclass
+class Effects:
+    """What the rules of a table did to the rows of a run.
+
+    Attributes:
+        columns: Those that came, whatever became of them.
+        applied: The rules that hid or kept something.
+        unknown: Columns, and paths in JSON, that are hashed because they are not known to be harmless.
+    """
+
+    columns: set[str] = field(default_factory=set)
+    applied: set[Rule] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
+
+    def clear(self) -> None:
+        """Begin another run."""
+        for found in (self.columns, self.applied, self.unknown):
+            found.clear()
+
+
+# Names of unknown columns that are kept in memory; an account may have any number of keys in its JSON. A guess.
+MOST_UNKNOWN = 1000
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,7 @@ class TablePrivacy:
         email_columns: Names of columns that hold e-mail addresses.
         key_columns: Names of columns that are part of a table's key.
         salt: The user's secret; None where nothing is hashed.
+        effects: What became of the rows of the running load.
     """
 
     table: str
@@ -159,7 +162,8 @@ class TablePrivacy:
     email_columns: Collection[str] = ()
     key_columns: Collection[str] = ()
     salt: str | None = field(default=None, repr=False)
-    _actions: dict[str, str | None] = field(default_factory=dict, repr=False)
+    effects: Effects = field(default_factory=Effects, repr=False, compare=False)
+    _actions: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def is_active(self) -> bool:
@@ -177,32 +181,59 @@ class TablePrivacy:
             column: In dlt's spelling.
 
         Returns:
-            `hash`, `drop`, or None.
+            `hash`, `drop`, `keep`, or None, where no rule is about the whole of it.
         """
         if column not in self._actions:
             self._actions[column] = self._find_action(column)
         return self._actions[column]
 
     def _find_action(self, column: str) -> str | None:
-        named = {rule.action for rule in self.rules if rule.column == column}
-        if named:
-            return DROP if DROP in named else HASH
-        if self.preset and column in self.preset.documented:
-            return self.preset.documented[column]
-        if column in self.documented:
-            return None
-        if (original := self._original(column)) != column:
-            return self.action(original)
-        return HASH if self.preset and self.preset.is_personal(column) else None
+        if named := strongest({rule.action for rule in self.rules if rule.column == column}):
+            return named
+        if self.preset and (preset := self.preset.documented.get(column)) in (HASH, DROP):
+            return preset
+        return HASH if self.is_unknown(column) and not self.paths_into(column) else None
 
-    def paths_into(self, column: str) -> list[tuple[tuple[str, ...], str]]:
-        """The paths inside a column of JSON that a rule names, each with what becomes of it."""
-        original = self._original(column)
-        return [(keys, rule.action) for rule in self.rules for head, keys in rule.splits() if head == original]
+    def hides(self, column: str) -> bool:
+        """Whether a column does not keep its values."""
+        return self.action(column) in (HASH, DROP)
+
+    def is_unknown(self, column: str) -> bool:
+        """Whether a preset hides a column, because nothing is known of it."""
+        return column not in self.documented and not self.is_harmless(column)
+
+    def is_harmless(self, name: str) -> bool:
+        """Whether a column that is not documented, or a key in JSON, is kept for its name."""
+        return self.preset is None or self.preset.is_harmless(name)
+
+    def is_code(self, column: str) -> bool:
+        """Whether a preset keeps of a column nothing but codes."""
+        return self.preset is not None and self.preset.documented.get(column) == CODE
+
+    def note(self, column: str) -> None:
+        """Take note of a column of rows, to know afterwards what the rules did.
+
+        Args:
+            column: In dlt's spelling.
+        """
+        self.effects.columns.add(column)
+        rules = {rule for rule in self.rules if rule.column == column}
+        self.effects.applied |= rules
+        if not rules and self.is_unknown(column) and not self.paths_into(column):
+            self.note_unknown(column)
+
+    def note_unknown(self, name: str) -> None:
+        """Take note of a column, or a path in JSON, that is hashed because it is not known to be harmless."""
+        if len(self.effects.unknown) < MOST_UNKNOWN:
+            self.effects.unknown.add(name)
+
+    def paths_into(self, column: str) -> list[tuple[tuple[str, ...], Rule]]:
+        """The paths inside a column of JSON that rules name, each with its rule."""
+        return [(keys, rule) for rule in self.rules for head, keys in rule.splits() if head == column]
 
     def is_searched(self, column: str) -> bool:
-        """Whether the keys in a column's JSON are hashed for their names."""
-        return self.preset is not None and self._original(column) not in self.documented
+        """Whether the keys in a column's JSON are hashed unless they are known to be harmless."""
+        return self.preset is not None and column not in self.documented
 
     def is_key(self, column: str) -> bool:
         """Whether a column is part of a key, of this table or of another that it refers to."""
@@ -210,16 +241,7 @@ class TablePrivacy:
 
     def is_email(self, column: str) -> bool:
         """Whether a column holds e-mail addresses."""
-        return self._original(column) in self.email_columns
-
-    def _original(self, column: str) -> str:
-        """The documented or ruled column whose name this one has, with a number or hash behind it; else the column.
-
-        A dropped field leaves no trace of its column, so a rule holds for all fields of that name.
-        """
-        original = _RENAMED.sub("", column)
-        is_known = original in self.documented or any(rule.column == original for rule in self.rules)
-        return original if column not in self.documented and is_known else column
+        return column in self.email_columns
 
     def columns(self) -> TTableSchemaColumns:
         """The documented columns as they are loaded: one that is hashed is text."""
@@ -228,18 +250,22 @@ class TablePrivacy:
             for name, column in self.documented.items()
         }
 
-    def unknown(self, known: Iterable[str]) -> list[Rule]:
-        """The rules for this table alone that name no column.
+    def unapplied(self, before: Collection[str]) -> list[Rule]:
+        """The rules for this table alone that were applied to nothing.
 
         Args:
-            known: The columns that were loaded or seen, besides the documented ones.
+            before: The columns of rules that were applied to something in an earlier run.
         """
-        columns = {*self.documented, *known}
-        return [rule for rule in self.rules if rule.table != ANY_TABLE and not rule.leads_into(columns)]
+        known = {*self.documented, *before}
+        return [
+            rule
+            for rule in self.rules
+            if rule.table == self.table and rule.column not in known and rule not in self.effects.applied
+        ]
 
     def signature(self) -> str:
         """What distinguishes these rules and this salt from others, and does not help to find the salt."""
-        return SIGNATURE_PREFIX + self._signed(derived_key(self.salt or ""))
+        return SIGNATURE_PREFIX + self._signed(self._rules_text(), derived_key(self.salt or ""))
 
     def is_signed(self, signature: str) -> bool:
         """Whether these rules and this salt have a signature.
@@ -247,11 +273,24 @@ class TablePrivacy:
         Args:
             signature: Of this version, or of one before 0.2, which was made of the salt itself.
         """
-        is_earlier = not signature.startswith(SIGNATURE_PREFIX)
-        own = self._signed((self.salt or "").encode()) if is_earlier else self.signature()
-        return hmac.compare_digest(own, signature)
+        return self._has_signed(self._rules_text(), signature)
 
-    def _signed(self, key: bytes) -> str:
+    def is_signed_without_list(self, signature: str) -> bool:
+        """Whether a signature is that of `strict` in a version before 0.2, which kept what it did not know."""
+        return self.preset is not None and self._has_signed(self._rules_text(with_list=False), signature)
+
+    def _has_signed(self, text: str, signature: str) -> bool:
+        is_earlier = not signature.startswith(SIGNATURE_PREFIX)
+        key = (self.salt or "").encode() if is_earlier else derived_key(self.salt or "")
+        return hmac.compare_digest(self._signed(text, key), signature.removeprefix(SIGNATURE_PREFIX))
+
+    def _rules_text(self, *, with_list: bool = True) -> str:
         rules = sorted({(rule.action, rule.name) for rule in self.rules})
-        text = json.dumps([self.table, rules, self.preset and self.preset.name])
+        parts = [self.table, rules, self.preset and self.preset.name]
+        if self.preset and with_list:
+            parts += [sorted(self.preset.documented.items()), self.preset.digest]
+        return json.dumps(parts)
+
+    @staticmethod
+    def _signed(text: str, key: bytes) -> str:
         return hmac.new(key, text.encode(), hashlib.sha256).hexdigest()

@@ -38,9 +38,8 @@ from dlt.extract.pipe import Pipe
 
 from ometria_source.api.client import Account, JsonObject, OmetriaClient
 from ometria_source.exceptions import InvalidSettingError, UnexpectedAnswerError
-from ometria_source.naming import PATH_SEPARATOR
+from ometria_source.naming import PATH_SEPARATOR, ColumnNames
 from ometria_source.privacy.apply import RowPrivacy
-from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import (
     COMPLETE_SCAN_MARKER,
@@ -55,6 +54,7 @@ from ometria_source.sync.destination import KEEPING, strategy_at
 from ometria_source.sync.history import HISTORY, ROW_VERSION, check_history, keeps_history
 from ometria_source.sync.metrics import ROWS_EXPECTED, ROWS_READ, UNPROVEN, add_note, counting
 from ometria_source.sync.notices import pages_even_if_unproven, report_missing_fields
+from ometria_source.sync.protection import begin_privacy, end_privacy
 from ometria_source.sync.rows import Row, RowMapper, Variants, flat
 from ometria_source.sync.soft_deletes import DELETED_AT, DELETED_AT_COLUMN, DELETED_HINT, KeepDeletedRows
 from ometria_source.sync.spec import FIELD_PREFIXES, RecordTable
@@ -212,7 +212,7 @@ def mirror(
             OmetriaError: As `scan`.
         """
         merged = is_merged()
-        begin(*policies.values())
+        begin_privacy(*policies.values())
         client = account.client(table.name)
         state = dlt.current.resource_state()
         limited = is_limited()
@@ -226,6 +226,7 @@ def mirror(
                 metrics[ROWS_READ] += len(page)
                 yield from rows.take()
             rows.warn_about_repeated_keys()
+            end_privacy(*((policies[name], names) for name, names in rows.names()))
             if limited or metrics[UNPROVEN]:
                 return
             if merged:
@@ -303,6 +304,12 @@ class RecordRows:
         self._fields: set[str] = set()
         self._found = IdSketch()
         self._repeated_keys = 0
+
+    def names(self) -> Iterator[tuple[str, ColumnNames]]:
+        """The names of the columns of the table, then of those that come with it."""
+        yield self._table.name, self._mapper.names
+        for child in self._children.values():
+            yield from child.names()
 
     def add(self, record: JsonObject) -> None:
         """Take in a record of a table of its own.

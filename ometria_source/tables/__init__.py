@@ -1,6 +1,6 @@
 """All tables: their documented columns, the tables nested in them, and which of their columns are personal.
 
-`privacy = "strict"` follows these registries for documented columns; for others it goes by `privacy.personal_words`.
+`privacy = "strict"` follows these registries for documented columns; for others it goes by `privacy.words`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from collections.abc import Mapping
 
 from dlt.common.schema.typing import TTableSchemaColumns
 
-from ometria_source.privacy.personal_words import is_personal
-from ometria_source.privacy.rules import DROP, HASH, Preset
+from ometria_source.privacy.rules import CODE, DROP, HASH, Preset
+from ometria_source.privacy.words import is_harmless, list_digest
 from ometria_source.tables import (
     collections,
     contacts,
@@ -69,7 +69,8 @@ STRICT_DOCUMENTED: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("customer_name", "prefix", "first_name", "middlename", "last_name", "suffix"), DROP),
         **dict.fromkeys(("date_of_birth", "identities", "properties"), DROP),
     },
-    "unsubscribes": {"email_address": HASH, "reason_text": DROP},
+    "lists": {"description": DROP},
+    "unsubscribes": {"email_address": HASH, "reason_text": DROP, "reason": CODE},
     "contacts": {
         "email": HASH,
         "phone_number": HASH,
@@ -81,10 +82,18 @@ STRICT_DOCUMENTED: Mapping[str, Mapping[str, str]] = {
         **{name: DROP for name in DOCUMENTED["orders"] if "_address__" in name and not name.endswith("country_code")},
     },
     "order_line_items": {"properties": DROP},
+    "order_line_item_options": {"label": DROP},
     "custom_events": {"identity_email": HASH, "properties": DROP},
     "list_changes": {"email": HASH},
     "push_errors": {"record": DROP, "message__error_message": DROP},
-    "data_deletion_requests": {"source__user__email": HASH, "source__user__name": DROP, "comment": DROP},
+    "data_deletion_requests": {
+        "source__user__email": HASH,
+        "source__user__name": DROP,
+        "comment": DROP,
+        "summary": DROP,
+    },
+    # Ometria's own hash has no secret, so that addresses can be tried on it
+    "data_deletion_identities": {"hashed_email": HASH},
 }
 
 # Merge, cursor or lineage need these as they are.
@@ -121,7 +130,20 @@ HASHED_INTO_KEYS: Mapping[str, frozenset[str]] = {
     "push_errors": frozenset(push_errors.COLUMNS),
 }
 
+# Ids that `strict` keeps, by whatever table they come in.
+IDS = frozenset(
+    column
+    for table, columns in DOCUMENTED.items()
+    for column in columns
+    if column.endswith(("_id", "__id")) and column not in STRICT_DOCUMENTED.get(table, {})
+)
+
 
 def strict(table: str) -> Preset:
     """The preset `strict` for a table."""
-    return Preset("strict", STRICT_DOCUMENTED.get(table, {}), is_personal)
+    return Preset("strict", STRICT_DOCUMENTED.get(table, {}), _is_harmless, list_digest())
+
+
+def _is_harmless(name: str) -> bool:
+    """Whether an undocumented column is kept: as an id of other tables is, which hold the same values."""
+    return name in IDS or is_harmless(name)

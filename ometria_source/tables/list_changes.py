@@ -25,13 +25,13 @@ from ometria_source.api.offset_scan import scan
 from ometria_source.api.prefetch import Spool, map_in_order, max_prefetch
 from ometria_source.exceptions import NotFoundError, UnexpectedAnswerError
 from ometria_source.privacy.apply import RowPrivacy
-from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.shown import shown_name
 from ometria_source.sync.deletes import is_limited
 from ometria_source.sync.destination import running_strategy
 from ometria_source.sync.metrics import ROWS_READ, UNPROVEN, add_note, counting
 from ometria_source.sync.notices import pages_even_if_unproven, report_unproven
+from ometria_source.sync.protection import begin_privacy, end_privacy
 from ometria_source.sync.rows import Row, RowMapper, Variants
 from ometria_source.sync.spec import FIELD_PREFIXES
 from ometria_source.tables.lists import list_pages
@@ -116,7 +116,7 @@ def list_changes_resource(account: Account, privacy: TablePrivacy) -> DltResourc
             OmetriaError: As `OmetriaClient.get`.
         """
         running_strategy()
-        begin(privacy)
+        begin_privacy(privacy)
         now = datetime.now(timezone.utc)
         client = account.client("list_changes")
         limited = is_limited()
@@ -144,6 +144,7 @@ def list_changes_resource(account: Account, privacy: TablePrivacy) -> DltResourc
                         yield rows.variants.split(made)
             if not metrics[ROWS_READ]:
                 yield dlt.mark.materialize_table_schema()
+            end_privacy((privacy, rows.names))
             if not limited:
                 kept = () if lists.are_whole else lists.skipped_before
                 state["skipped"] = sorted({*lists.skipped, *kept})
@@ -248,7 +249,8 @@ class _Rows:
         derived = ("list_change_id", "list_id", "_cursor")
         self._mapper = RowMapper("list_changes", COLUMNS, {}, derived=derived, prefixes=FIELD_PREFIXES)
         self._privacy = RowPrivacy(privacy)
-        self.variants = Variants(self._mapper.names)
+        self.names = self._mapper.names
+        self.variants = Variants(self.names)
 
     def row(self, list_id: str, change: JsonObject) -> Row:
         person = profile_id(change)

@@ -17,7 +17,6 @@ from ometria_source.constants import MOST_IN_MEMORY, SHARED_FOR
 from ometria_source.exceptions import UnexpectedAnswerError
 from ometria_source.naming import Field
 from ometria_source.privacy.apply import RowPrivacy
-from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import (
     COMPLETE_SCAN_MARKER,
@@ -30,6 +29,7 @@ from ometria_source.sync.deletes import (
 )
 from ometria_source.sync.metrics import ROWS_READ, UNPROVEN, counting
 from ometria_source.sync.notices import pages_even_if_unproven, report_missing_fields
+from ometria_source.sync.protection import begin_privacy, end_privacy
 from ometria_source.sync.rows import RowMapper, Variants
 from ometria_source.sync.snapshot import KEPT_COLUMNS
 from ometria_source.sync.steps import HiddenRows
@@ -150,7 +150,7 @@ def lists_resource(
             OmetriaError: As `OmetriaClient.get`.
         """
         merged = is_merged()
-        begin(privacy)
+        begin_privacy(privacy)
         client = account.client("lists")
         state = dlt.current.resource_state()
         mapper = RowMapper("lists", COLUMNS, RENAMES, derived=KEPT_COLUMNS)
@@ -170,6 +170,7 @@ def lists_resource(
                 items += page
                 metrics[ROWS_READ] += len(rows)
                 yield variants.split(rows)
+            end_privacy((privacy, mapper.names))
             if limited or metrics[UNPROVEN]:
                 return
             if merged and "ids" in state:

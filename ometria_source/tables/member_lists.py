@@ -36,7 +36,6 @@ from ometria_source.exceptions import (
     UnprovenScanError,
 )
 from ometria_source.privacy.apply import RowPrivacy
-from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import (
     COMPLETE_SCAN_MARKER,
@@ -49,6 +48,7 @@ from ometria_source.sync.deletes import (
 )
 from ometria_source.sync.metrics import LISTS_READ, LISTS_TO_READ, ROWS_READ, add_note, counting
 from ometria_source.sync.notices import CountNotices, report_unproven
+from ometria_source.sync.protection import begin_privacy, end_privacy
 from ometria_source.sync.state import Watermark
 from ometria_source.sync.steps import HiddenRows, is_pipeline_run
 from ometria_source.tables.lists import PATH as LISTS_PATH
@@ -260,7 +260,7 @@ def member_lists_resource(
             InvalidSettingError: The table was loaded under other privacy settings, or one of them names no column.
             OmetriaError: As `OmetriaClient.get`.
         """
-        begin(privacy)
+        begin_privacy(privacy)
         merged = is_merged()
         client = account.client("member_lists")
         # outside of a run all is read, and nothing is noted
@@ -275,6 +275,9 @@ def member_lists_resource(
                     if rows is not None:
                         metrics[ROWS_READ] += sum(COMPLETE_SCAN_MARKER not in row.values() for row in rows)
                     yield rows
+                if metrics[ROWS_READ]:
+                    privacy.effects.columns.update(COLUMNS)
+                end_privacy((privacy, None))
             except AnswerTooLargeError as error:
                 if not error.path.startswith(f"{LISTS_PATH}/"):
                     raise

@@ -25,7 +25,6 @@ from ometria_source.constants import PROFILES_LOOKBACK, SHARED_FOR
 from ometria_source.exceptions import InvalidSettingError, UnexpectedAnswerError
 from ometria_source.naming import Field, snake_case
 from ometria_source.privacy.apply import RowPrivacy
-from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import (
     COMPLETE_SCAN_MARKER,
@@ -38,6 +37,7 @@ from ometria_source.sync.deletes import (
 )
 from ometria_source.sync.metrics import ROWS_EXPECTED, ROWS_READ, add_note, counting
 from ometria_source.sync.notices import report_missing_fields
+from ometria_source.sync.protection import begin_privacy, end_privacy
 from ometria_source.sync.rows import FIELD_PREFIX, Row, RowMapper, Variants, flat, read_stored_instant
 from ometria_source.sync.snapshot import KEPT_COLUMNS
 from ometria_source.sync.state import Watermark
@@ -255,7 +255,7 @@ def profiles_resource(
             OmetriaError: As `OmetriaClient.get`.
         """
         merged = is_merged()
-        begin(privacy)
+        begin_privacy(privacy)
         client = account.client("profiles")
         # outside of a run all is read, and nothing is noted
         state = dlt.current.resource_state() if is_pipeline_run() else {}
@@ -279,6 +279,7 @@ def profiles_resource(
                     fields.update(row)
                 metrics[ROWS_READ] += len(rows)
                 yield variants.split(rows)
+            end_privacy((privacy, mapper.names))
             if limited:
                 return
             known = IdSketch.from_state(state["ids"]) if "ids" in state else IdSketch()

@@ -20,13 +20,13 @@ from dlt.extract import DltResource
 from ometria_source.api.client import Account, JsonObject, OmetriaClient
 from ometria_source.api.offset_scan import scan
 from ometria_source.privacy.apply import RowPrivacy
-from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import is_limited
 from ometria_source.sync.destination import running_strategy
 from ometria_source.sync.history import plain
 from ometria_source.sync.metrics import ROWS_READ, add_note, counting
 from ometria_source.sync.notices import pages_even_if_unproven
+from ometria_source.sync.protection import begin_privacy, end_privacy
 from ometria_source.sync.rows import Row, RowMapper, Variants, flat
 from ometria_source.sync.spec import FIELD_PREFIXES
 
@@ -102,7 +102,7 @@ def push_errors_resource(account: Account, privacy: TablePrivacy) -> DltResource
             OmetriaError: As `OmetriaClient.get`.
         """
         running_strategy()
-        begin(privacy)
+        begin_privacy(privacy)
         client = account.client("push_errors")
         state = dlt.current.resource_state()
         mapper = RowMapper("push_errors", COLUMNS, {}, derived=("push_error_id",), prefixes=FIELD_PREFIXES)
@@ -116,6 +116,7 @@ def push_errors_resource(account: Account, privacy: TablePrivacy) -> DltResource
             rows = list({row["push_error_id"]: row for row in made if variants.admit(row)}.values())
             metrics[ROWS_READ] = len(rows)
             yield variants.split(rows) if rows else dlt.mark.materialize_table_schema()
+        end_privacy((privacy, mapper.names))
         if not is_limited():
             known = {row["push_error_id"][:SHORT] for row in rows}
             if len(found) >= MOST_ERRORS and "known" in state and not known & set(state["known"]):

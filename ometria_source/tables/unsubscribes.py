@@ -19,12 +19,12 @@ from ometria_source.api.offset_scan import SeenIds
 from ometria_source.api.window_scan import END_OF_TIME, WindowScan
 from ometria_source.constants import FIRST_UNSUBSCRIBE, UNSUBSCRIBES_LAG
 from ometria_source.privacy.apply import RowPrivacy
-from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import is_limited
 from ometria_source.sync.destination import running_strategy
 from ometria_source.sync.metrics import BACKFILL, ROWS_READ, add_note, counting
 from ometria_source.sync.notices import LogFields
+from ometria_source.sync.protection import begin_privacy, end_privacy
 from ometria_source.sync.rows import Row, RowMapper, Variants, read_instant
 from ometria_source.sync.state import start_of_table
 
@@ -113,7 +113,7 @@ def unsubscribes_resource(
             OmetriaError: As `OmetriaClient.get`.
         """
         strategy = running_strategy()
-        begin(privacy)
+        begin_privacy(privacy)
         now = datetime.now(timezone.utc)
         client = account.client("unsubscribes")
         first = cast(datetime, cursor.start_value)
@@ -145,6 +145,7 @@ def unsubscribes_resource(
                         row["_cursor"] = row["timestamp"]
                 metrics[ROWS_READ] += len(fresh)
                 yield variants.split(fresh)
+            end_privacy((privacy, mapper.names))
             if keeps_state:
                 fields.note("unsubscribes", state)
             if not metrics[ROWS_READ]:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ometria_source.describe.render import description
 from ometria_source.describe.sample import take_inventory
 from ometria_source.describe.shapes import name_is_data, shape_of, showable
-from ometria_source.privacy.personal_words import has_personal_name
+from ometria_source.privacy.words import has_personal_name
 
 FIRST = ["Adelaide", "Grace", "Zoë", "O'Neil", "Ximena", "Ng"]
 LAST = ["Lovelace", "Hopper", "Müller-Lüdenscheid", "Turing"]

@@ -20,11 +20,12 @@ from dlt.common.typing import TDataItems
 from ometria_source.exceptions import NoFilesError
 from ometria_source.export.bucket import BucketFile
 from ometria_source.export.formats import is_hidden
-from ometria_source.privacy.consistency import check_rules, known_columns, record_rules
+from ometria_source.privacy.consistency import known_columns
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import is_limited
 from ometria_source.sync.metrics import FILES_TO_READ, NOTES, ROWS_READ, add_note
 from ometria_source.sync.notices import STATE_KEY, LogFields
+from ometria_source.sync.protection import end_privacy
 from ometria_source.sync.state import start_of_table
 from ometria_source.tables.email_events.manifest import Manifest
 from ometria_source.tables.email_events.reading import Export, FileReader
@@ -194,12 +195,11 @@ class EventFiles:
         Raises:
             InvalidSettingError: There is one, and files were read.
         """
-        if seen := self._rows.privacy.seen:
+        if seen := self._privacy.effects.columns:
             tables = self._schema.tables
             known = seen | known_columns(tables.get(TABLE), dlt.current.resource_state(TABLE))
-            check_rules(self._privacy, known)
             check_everywhere(known.union(*(table["columns"] for table in tables.values())))
-            record_rules(self._privacy, dlt.current.resource_state(TABLE), known)
+        end_privacy((self._privacy, self._rows.column_names))
 
     def report_columns(self) -> None:
         """Report columns: two of one name, declared ones that no file has, those without a name."""

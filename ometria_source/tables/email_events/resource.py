@@ -21,11 +21,11 @@ from dlt.extract import DltResource
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.export.batches import first_rows, row_groups, written_out
 from ometria_source.export.parallel import in_parallel
-from ometria_source.privacy.consistency import begin
 from ometria_source.privacy.rules import TablePrivacy
-from ometria_source.shown import shown_name
+from ometria_source.shown import shown_name, without_addresses
 from ometria_source.sync.destination import DEFAULT_STRATEGY, running_strategy
 from ometria_source.sync.metrics import add_note
+from ometria_source.sync.protection import begin_privacy
 from ometria_source.tables.email_events.files import FIRST_FILE, EventFiles
 from ometria_source.tables.email_events.reading import Export
 from ometria_source.tables.email_events.rows import KEY, TABLE
@@ -82,7 +82,7 @@ def email_events_resource(
             InvalidSettingError: The table was loaded under other privacy settings, or one of them names no column. No
                 event of this run is loaded.
         """
-        begin(privacy, is_read_first=True)
+        begin_privacy(privacy)
         state = dlt.current.resource_state()
         check_event_key(export.key, state)
         record_event_key(export.key, state)
@@ -155,7 +155,7 @@ def email_event_files_resource(export: Export) -> DltResource:
                 continue
             yield [
                 {
-                    "file_path": file["relative_path"],
+                    "file_path": without_addresses(file["relative_path"]),
                     "size_in_bytes": file["size_in_bytes"],
                     "modified_at": file["modification_date"],
                 }

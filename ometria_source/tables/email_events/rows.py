@@ -29,9 +29,9 @@ from ometria_source.export.row_keys import row_keys
 from ometria_source.export.types import ColumnTypes, cast_declared, data_type_of, is_variant
 from ometria_source.naming import ColumnNames, Field
 from ometria_source.privacy.apply import ArrowPrivacy
-from ometria_source.privacy.consistency import replaced_tables
+from ometria_source.privacy.consistency import dropped_fields, replaced_tables
 from ometria_source.privacy.rules import TablePrivacy
-from ometria_source.shown import nearest, shown_name
+from ometria_source.shown import nearest, shown_name, without_addresses
 from ometria_source.sync.new_columns import NewColumns
 
 
@@ -109,7 +109,11 @@ COLUMNS: TTableSchemaColumns = {
         "nullable": False,
         "description": "Half of the SHA-256 of the columns in `email_events_key`, else of all cells.",
     },
-    "_file_path": {"data_type": "text", "description": "The file that the row is from, relative to `bucket_url`."},
+    "_file_path": {
+        "data_type": "text",
+        "description": "The file that the row is from, relative to `bucket_url`; `field_` and a hash stand for an "
+        "address in it.",
+    },
     "_file_modified_at": {
         "data_type": "timestamp",
         "dedup_sort": "desc",
@@ -175,7 +179,8 @@ class EventRows:
         types = {name: str(column["data_type"]) for name, column in known.items() if "data_type" in column}
         self.notes: list[str] = []
         replaced = replaced_tables().get(TABLE, {}).get("columns", {})
-        self._names = ColumnNames(known or replaced, schema.naming, COLUMNS, report=self._note_new_name)
+        stored = {**(known or replaced), **dropped_fields(dlt.current.resource_state(TABLE))}
+        self._names = ColumnNames(stored, schema.naming, COLUMNS, report=self._note_new_name)
         self.privacy = ArrowPrivacy(privacy, self._names)
         self.names: set[str] = set()
         self._policy = privacy
@@ -183,6 +188,11 @@ class EventRows:
         self._declared = declared
         self._types = ColumnTypes(types, self._names)
         self._contract = EventContract(TABLE, contract, types, {*types, *replaced}, self._names, self.notes.append)
+
+    @property
+    def column_names(self) -> ColumnNames:
+        """The columns of the table that the fields of the files have."""
+        return self._names
 
     def check(self, path: str, tables: Iterable[pa.Table]) -> None:
         """Find what is wrong with the rows of a file.
@@ -292,7 +302,7 @@ class EventRows:
     def _kept(self) -> dict[str, str]:
         """The declared types that hold: a hash is text, whatever is declared."""
         columns = self._names.columns(self._declared)
-        return {name: kind for name, kind in self._declared.items() if self._policy.action(columns[name]) is None}
+        return {name: kind for name, kind in self._declared.items() if not self._policy.hides(columns[name])}
 
     def _with_key_columns(self, table: pa.Table) -> pa.Table:
         """Add what a part of a jsonl file lacks because none of its rows has this field."""
@@ -325,7 +335,7 @@ class EventRows:
         # the key is never null, and a field that could be would make dlt warn for each table
         table = table.append_column(pa.field(KEY, pa.string(), nullable=False), keys)
         for name, values in {
-            "_file_path": constant(path, rows),
+            "_file_path": constant(without_addresses(path), rows),
             "_file_modified_at": pa.repeat(pa.scalar(modified_at, _INSTANT), rows),
             "_row_number": pa.array(range(rows_before + 1, rows_before + rows + 1), pa.int64()),
         }.items():
