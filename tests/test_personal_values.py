@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from examples import few
 from personal_values import GROUPS, IN_NAMES, VALUES, objects, readable
 
 from ometria_source.simulator import SimulatedAccount
+
+PROJECT = Path(__file__).parents[1]
 
 SALT = "an invented salt of the tests"
 
@@ -92,7 +99,7 @@ def test_the_search_finds_what_an_ordinary_load_leaves(bucket, run, tmp_path, mo
     assert len(found) > 100
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", few(FORMATS, 2))
 def test_no_value_of_an_export_can_be_read(bucket, run, warehouse, tmp_path, name):
     folder = bucket / IN_NAMES[3]
     folder.mkdir()
@@ -138,3 +145,43 @@ def test_no_value_of_the_api_can_be_read(account, ometria, run, warehouse, tmp_p
     result = run("--verbose", "--tables", TABLES, "--report", "report.json")
     assert result.status == 0, result
     assert readable(VALUES, [tmp_path / "workspace", tmp_path / "dlt"], result.out, result.err) == []
+
+
+@pytest.mark.slow
+def test_the_recipe_of_the_documentation_finds_what_is_readable(account, ometria, tmp_path, monkeypatch):
+    """As a user runs it: the file of docs/personal-data.md, beside the pipeline."""
+    (recipe,) = re.findall(r"```python\n(.*?)```", (PROJECT / "docs" / "personal-data.md").read_text(), re.DOTALL)
+    (tmp_path / "test_recipe.py").write_text(recipe, encoding="utf-8")
+    (tmp_path / "pipelines").symlink_to(PROJECT / "pipelines")
+    person = next(profile for profile in account.profiles.values() if profile["email"] and profile["phone_number"])
+    (tmp_path / "personal.txt").write_text(f"{person['email']}\n{person['lastname']} at home\n", encoding="utf-8")
+    monkeypatch.setenv("PERSONAL", str(tmp_path / "personal.txt"))
+    monkeypatch.setenv("TABLES", "profiles,unsubscribes")
+
+    def outcome() -> str:
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "test_recipe.py"]
+        return subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False).stdout
+
+    assert "1 passed" in outcome()
+    monkeypatch.delenv("SOURCES__OMETRIA__PRIVACY")
+    found = outcome()
+    assert "1 failed" in found
+    assert "profiles.email" in found
+
+
+def test_describe_shows_what_strict_does_to_each_column(bucket, run, warehouse):
+    (bucket / "e.csv").write_text(
+        "event_id,event_type,sentAt,Recipient,device type,subject\n1,open,2024-01-02,Ada,phone,Hi\n"
+    )
+    described = run("--describe").out
+    said = {
+        line.split("  ")[1]: re.search(r"  (kept|hashed)\b", line) for line in described.splitlines() if "1/1" in line
+    }
+    hashed = {name for name, word in said.items() if word and word[1] == "hashed"}
+    assert hashed == {"Recipient", "device type", "subject"}
+    assert said.keys() - hashed == {"event_id", "event_type", "sentAt"}
+    assert 'keep_columns = ["email_events.device_type", "email_events.subject"]' in described
+    assert run("--tables", "email_events").status == 0
+    (row,) = warehouse.rows("email_events")
+    assert [len(row[name]) for name in ("recipient", "device_type", "subject")] == [64] * 3
+    assert (row["event_id"], row["event_type"], row["sent_at"]) == ("1", "open", "2024-01-02")
