@@ -332,3 +332,23 @@ def test_a_rule_for_a_column_that_does_not_come_is_applied_to_nothing():
     RowPrivacy(policy).row({"user": "Ada", "user_who": "Ada"})
     assert [rule.name for rule in policy.unapplied(())] == ["email_events.user__who"]
     assert policy.unapplied(["user__who"]) == []
+
+
+def test_one_key_of_a_column_that_strict_leaves_out_can_be_kept():
+    row = {"properties": {"tier": "gold", "name": "Ada", "last_event": {"type": "open", "who": "Ada"}}}
+    kept = Privacy(privacy="strict", keep_columns=["profiles.properties__tier"], pii_salt=SALT).of("profiles")
+    assert RowPrivacy(kept).row(row) == {
+        "properties": {
+            "tier": "gold",
+            "name": expected("Ada"),
+            "last_event": {"type": "open", "who": expected("Ada")},
+        }
+    }
+    assert not kept.unapplied(())
+
+
+def test_a_path_into_what_is_hidden_anyway_is_no_fault():
+    rules = ["profiles.properties__notes", "profiles.work__mail"]
+    policy = Privacy(privacy="strict", drop_columns=rules, pii_salt=SALT).of("profiles")
+    assert RowPrivacy(policy).row({"properties": {"x": 1}, "work": {"y": "z"}}) == {"work": expected('{"y":"z"}')}
+    assert not policy.unapplied(())

@@ -52,8 +52,9 @@ class RowPrivacy:
         """
         if not self._policy.is_active:
             return row
-        for column in row.keys() - self._policy.effects.columns:
-            self._policy.note(column)
+        for column in row:
+            if column not in self._policy.effects.columns:
+                self._policy.note(column)
         return {
             column: self.value(column, value) for column, value in row.items() if self._policy.action(column) != DROP
         }

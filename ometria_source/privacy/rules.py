@@ -190,17 +190,19 @@ class TablePrivacy:
     def _find_action(self, column: str) -> str | None:
         if named := strongest({rule.action for rule in self.rules if rule.column == column}):
             return named
-        if self.preset and (preset := self.preset.documented.get(column)) in (HASH, DROP):
-            return preset
-        return HASH if self.is_unknown(column) and not self.paths_into(column) else None
+        if not self.is_unknown(column) or any(rule.action == KEEP for _, rule in self.paths_into(column)):
+            return None
+        return self.preset.documented.get(column, HASH) if self.preset else None
 
     def hides(self, column: str) -> bool:
         """Whether a column does not keep its values."""
         return self.action(column) in (HASH, DROP)
 
     def is_unknown(self, column: str) -> bool:
-        """Whether a preset hides a column, because nothing is known of it."""
-        return column not in self.documented and not self.is_harmless(column)
+        """Whether a preset hides a column: it is personal, or nothing is known of it."""
+        if column in self.documented:
+            return self.preset is not None and self.preset.documented.get(column) in (HASH, DROP)
+        return not self.is_harmless(column)
 
     def is_harmless(self, name: str) -> bool:
         """Whether a column that is not documented, or a key in JSON, is kept for its name."""
@@ -217,9 +219,13 @@ class TablePrivacy:
             column: In dlt's spelling.
         """
         self.effects.columns.add(column)
-        rules = {rule for rule in self.rules if rule.column == column}
-        self.effects.applied |= rules
-        if not rules and self.is_unknown(column) and not self.paths_into(column):
+        named = {rule for rule in self.rules if rule.column == column}
+        self.effects.applied |= named
+        is_documented = column in self.documented
+        if self.hides(column) and (is_documented or not named):
+            # what is inside is hidden with the whole
+            self.effects.applied.update(rule for _, rule in self.paths_into(column))
+        if self.hides(column) and not (is_documented or named):
             self.note_unknown(column)
 
     def note_unknown(self, name: str) -> None:
@@ -232,8 +238,8 @@ class TablePrivacy:
         return [(keys, rule) for rule in self.rules for head, keys in rule.splits() if head == column]
 
     def is_searched(self, column: str) -> bool:
-        """Whether the keys in a column's JSON are hashed unless they are known to be harmless."""
-        return self.preset is not None and column not in self.documented
+        """Whether the keys in a column's JSON are hashed unless they are known to be harmless, or kept by a rule."""
+        return self.preset is not None and (column not in self.documented or self.is_unknown(column))
 
     def is_key(self, column: str) -> bool:
         """Whether a column is part of a key, of this table or of another that it refers to."""
