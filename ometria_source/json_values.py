@@ -100,6 +100,27 @@ def is_nested(value: Any, levels: int) -> bool:
     return True
 
 
+def has_repeated_keys(text: str) -> bool:
+    """Whether an object in a text of JSON has a key more than once, or that cannot be told.
+
+    Args:
+        text: Of JSON, or of what `parse_any_json` takes.
+    """
+    repeated = False
+
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        nonlocal repeated
+        found = dict(pairs)
+        repeated = repeated or len(found) < len(pairs)
+        return found
+
+    try:
+        json.loads(text, object_pairs_hook=note)
+    except (ValueError, RecursionError):
+        return True
+    return repeated
+
+
 def shallow(value: Any, levels: int = MAX_JSON_DEPTH) -> Any:
     """A value in which what is nested deeper is JSON text.
 

@@ -180,6 +180,15 @@ class Privacy:
             if rule.table == ANY_TABLE and not rule.leads_into(columns):
                 raise no_such_column(rule)
 
+    def applied_to_nothing(self, applied: Collection[str]) -> list[Rule]:
+        """The rules for all tables that no table has found anything for.
+
+        Args:
+            applied: The columns that rules were applied to, in any table.
+        """
+        known = {*applied, *(column for table in DOCUMENTED.values() for column in table)}
+        return [rule for rule in self.rules if rule.table == ANY_TABLE and rule.column not in known]
+
 
 def _holds_in(rule: Rule, table: str) -> bool:
     """Whether a rule speaks of a table."""

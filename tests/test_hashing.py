@@ -183,7 +183,10 @@ def test_an_address_that_is_written_in_another_way_is_that_address(text):
     "number",
     [
         "+44 20 7946 0958",
+        "+44\u00a020\u20137946 0958",
         "020-7946-0958",
+        "555-010-9999",
+        "555 010 99 99",
         "(020) 7946 0958",
         "00447700900123",
         "+447700900123",
@@ -199,6 +202,13 @@ def test_numbers_of_people_within_a_text_are_hashed_alone(number):
     "text",
     [
         "Sale 2024-02-03",
+        "24.12.24 - 31.12.24",
+        "2023 / 2024 / 2025",
+        "2024-01 - 2024-12",
+        "12.99 - 15.99 - 100.00",
+        "4 006381 333931",
+        "1 000 000",
+        "a::b",
         "2024-02-03 04:05:06",
         "12:34:56",
         "v1.2.3",
@@ -211,6 +221,11 @@ def test_numbers_of_people_within_a_text_are_hashed_alone(number):
 )
 def test_dates_versions_and_bare_digits_are_kept(text):
     assert HASHER.without_personal_texts(text) == text
+
+
+def test_a_number_may_follow_a_colon():
+    assert HASHER.without_personal_texts("tel:+442079460958") == f"tel:{expected('+442079460958')}"
+    assert HASHER.without_personal_texts("from:2001:db8::1") == f"from:{expected('2001:db8::1')}"
 
 
 def test_a_url_loses_what_follows_its_path():
@@ -351,4 +366,50 @@ def test_a_path_into_what_is_hidden_anyway_is_no_fault():
     rules = ["profiles.properties__notes", "profiles.work__mail"]
     policy = Privacy(privacy="strict", drop_columns=rules, pii_salt=SALT).of("profiles")
     assert RowPrivacy(policy).row({"properties": {"x": 1}, "work": {"y": "z"}}) == {"work": expected('{"y":"z"}')}
+    assert not policy.unapplied(())
+
+
+def test_a_table_of_an_earlier_version_keeps_its_numbered_columns_hidden():
+    policy = Privacy(hash_columns=["profiles.user_id"], pii_salt=SALT).of("profiles")
+    policy.begin(hides_siblings=True)
+    assert RowPrivacy(policy).row({"user_id": "a", "user_id_2": "b", "user_id_x": "c"}) == {
+        "user_id": expected("a"),
+        "user_id_2": expected("b"),
+        "user_id_x": "c",
+    }
+    policy.begin(hides_siblings=False)
+    assert RowPrivacy(policy).row({"user_id_2": "b"}) == {"user_id_2": "b"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"who": "Ada"}', ' \n{"who": "Ada"}', '\ufeff{"who": "Ada"}', '{"who": "Ada", "who": null}', '[{"who": "Ada"}]'],
+)
+def test_json_in_a_text_is_looked_into_in_rows_and_files(text):
+    for policy in (
+        Privacy(privacy="strict", pii_salt=SALT).of("email_events"),
+        Privacy(drop_columns=["email_events.event__who"]).of("email_events"),
+    ):
+        table = ArrowPrivacy(policy, ColumnNames({}, NamingConvention())).protect(pa.table({"event": [text]}))
+        assert "Ada" not in str(table.to_pylist())
+        assert "Ada" not in str(RowPrivacy(policy).row({"event": text}))
+        assert not policy.unapplied(())
+
+
+def test_strict_looks_into_an_object_where_none_is_documented():
+    row = {"country": {"of": "Ada"}, "tags": ["vip", {"who": "Ada"}], "stats__orders": {"+44 20 7946 0991": 1}}
+    policy = Privacy(privacy="strict", pii_salt=SALT).of("profiles")
+    assert RowPrivacy(policy).row(row) == {
+        "country": {"of": expected("Ada")},
+        "tags": ["vip", {"who": expected("Ada")}],
+        "stats__orders": {expected("+44 20 7946 0991"): expected("1")},
+    }
+
+
+def test_what_is_nested_too_deep_is_hashed_and_the_rule_is_applied():
+    deep: object = "Ada"
+    for _ in range(300):
+        deep = {"who": deep}
+    policy = Privacy(hash_columns=["profiles.work__who"], pii_salt=SALT).of("profiles")
+    assert len(RowPrivacy(policy).row({"work": deep})["work"]) == 64
     assert not policy.unapplied(())

@@ -196,6 +196,20 @@ def test_a_path_that_leads_to_nothing_is_refused(ometria, account, run, load, wa
     load("--tables", "profiles")
 
 
+def test_a_rule_for_all_tables_that_hides_nothing_is_reported(ometria, account, bucket, events, run, monkeypatch):
+    account.update_profile(next(iter(account.profiles)), properties={"notes": "call me"}, nick="Ada")
+    events("e.csv", "id,user\n1,Bo\n")
+    rules = ["*.properties__notes", "*.properties__ntoes", "profiles.nick"]
+    configure(monkeypatch, drop_columns=rules)
+    result = run("--tables", "profiles")
+    assert result.status == 0
+    assert "`*.properties__ntoes`, which no table has had so far" in result.out
+    assert "*.properties__notes" not in result.out
+    # what another table had is known, though it is in no schema
+    configure(monkeypatch, drop_columns=[*rules[:2], "*.nick"])
+    assert run("--tables", "profiles,email_events", "--full-refresh").status == 0
+
+
 def test_a_flat_column_of_a_file_is_hidden_by_its_name(bucket, events, load, warehouse, monkeypatch):
     """`__` in a rule may be a part of a column's name, or lead into JSON."""
     events("e.csv", "id,user,user__who,User Who\n1,u,Ada,x\n")

@@ -75,6 +75,7 @@ from ometria_source.loading.progress import Display, display
 from ometria_source.loading.report import Contents, LateOptOuts, LoadReport, TableReport
 from ometria_source.loading.shared_machine import check_settings_folder, telemetry_off_by_default
 from ometria_source.loading.stored import inspect_tables, resource_states, settle
+from ometria_source.privacy.consistency import applied_anywhere
 from ometria_source.sync.metrics import BACKFILL, NOTES, REQUESTS, ROWS_READ
 from ometria_source.tables import NESTED, PARENTS
 
@@ -236,6 +237,7 @@ class _Run:
                     if not isinstance(self._report.cause, UNAVAILABLE):
                         settle(self._pipeline)
                         self._count_rows()
+                self._note_rules()
         except (ConfigurationError, ConfigurationException, MissingDependencyException) as error:
             # nothing was read, but a package of an earlier run may have been loaded
             if not self._finished:
@@ -252,6 +254,15 @@ class _Run:
         finally:
             if is_open and known is not None:
                 self._note_columns(known)
+
+    def _note_rules(self) -> None:
+        """Report privacy rules for all tables that have hidden nothing so far, as a mistyped one does."""
+        if any(table.metrics.get(ROWS_READ) for table in self._report.tables.values()):
+            applied = applied_anywhere(resource_states(self._pipeline))
+            for rule in self._plan.privacy.applied_to_nothing(applied):
+                self._report.notes.append(
+                    f"`{rule.setting}` names `{rule.name}`, which no table has had so far: the rule changes nothing"
+                )
 
     def _compare(self, dropped: Collection[str]) -> None:
         """Bring local state and destination together, and check the settings against both."""

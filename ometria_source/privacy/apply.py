@@ -5,6 +5,7 @@ Arrow columns are hashed per distinct value, without a Python object per row.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from ometria_source.export.json_text import is_json
 from ometria_source.json_values import (
     MAX_JSON_DEPTH,
     MAX_ROW_DEPTH,
+    has_repeated_keys,
     is_nested,
     json_text,
     parse_any_json,
@@ -26,6 +28,13 @@ from ometria_source.naming import PATH_SEPARATOR, ColumnNames, snake_case
 from ometria_source.privacy.personal_texts import HINT
 from ometria_source.privacy.rules import DROP, HASH, KEEP, Rule, TablePrivacy, strongest
 from ometria_source.privacy.words import is_code, is_exact
+
+# How the texts begin that are looked into, in the syntax that Python and RE2 share.
+_JSON_START = r"^[\s﻿]*[{\[]"
+_JSON = re.compile(_JSON_START)
+
+# A key that a program has given; another one may be data.
+_NAME = re.compile(r"[A-Za-z_@$][A-Za-z0-9_$.:-]{0,99}")
 
 # Paths inside a value of JSON, each with the rule that names it.
 _Paths = Sequence[tuple[tuple[str, ...], Rule]]
@@ -74,13 +83,42 @@ class RowPrivacy:
             return self.whole(value, self._policy.is_email(column))
         if isinstance(value, dict | list) or self._policy.documented.get(column, {}).get("data_type") == "json":
             return self.inside(column, value)
+        if isinstance(value, str) and self.is_looked_into(column) and _JSON.match(value):
+            return self.json(column, value)
+        return self._scalar(column, value)
+
+    def is_looked_into(self, column: str) -> bool:
+        """Whether JSON in the texts of a column has keys that matter: csv has no other way to hold an object."""
+        return bool(self._policy.paths_into(column)) or self._policy.is_searched(column)
+
+    def json(self, column: str, text: str) -> str:
+        """JSON text without what must not be in it; what is no JSON is a text like any other.
+
+        Args:
+            column: Its column.
+            text: It stays as it is where nothing is to hide, with digits that Python's numbers have not.
+        """
+        try:
+            before = _parsed(text)
+        except RecursionError:
+            # deeper than can be looked into: nothing of it is known to be harmless
+            return json_text(self._hidden_as_deep(column, text))
+        except ValueError:
+            return str(self._scalar(column, text))
+        after = self.inside(column, before) if isinstance(before, dict | list) else self._scalar(column, before)
+        # of a key that comes twice, only the last was looked at
+        return text if after == before and not has_repeated_keys(text) else json_text(after)
+
+    def _scalar(self, column: str, value: Any) -> Any:
+        """A value that is neither an object nor a list."""
         if self._policy.is_unknown(column):
             # a rule is about something inside of it, and here is nothing inside
             return self.whole(value)
-        is_text = isinstance(value, str)
-        if is_text and self._policy.is_code(column) and not is_code(value):
+        if not isinstance(value, str) or self._policy.preset is None:
+            return value
+        if self._policy.is_code(column) and not is_code(value):
             return self.whole(value)
-        return self._text(column, value) if is_text and self._policy.preset else value
+        return self._text(column, value)
 
     def inside(self, column: str, value: Any) -> Any:
         """A value of JSON without what must not be in it.
@@ -94,13 +132,17 @@ class RowPrivacy:
         is_searched = self._policy.is_searched(column)
         if is_nested(value, self._levels):
             if paths or is_searched:
-                return self.whole(value)
+                return self._hidden_as_deep(column, value)
             value = shallow(value, self._levels)
         return self._walk(column, value, paths, is_searched, not self._policy.is_unknown(column))
 
     def whole(self, value: Any, is_email: bool = False) -> str | None:
         """The hash of a value of which nothing may be written; None without a salt."""
         return self._hasher.value(value, is_email) if self._hasher else None
+
+    def _hidden_as_deep(self, column: str, value: Any) -> str | None:
+        self._policy.effects.applied.update(rule for _, rule in self._policy.paths_into(column))
+        return self.whole(value)
 
     def _walk(self, name: str, value: Any, paths: _Paths, is_searched: bool, is_known: bool) -> Any:
         """A part of a value of JSON without what must not be in it.
@@ -128,13 +170,14 @@ class RowPrivacy:
             if action == KEEP:
                 yield key, part
                 continue
-            path = PATH_SEPARATOR.join((name, *own))
+            is_name = _NAME.fullmatch(key) is not None
+            path = PATH_SEPARATOR.join((name, *own)) if is_name else f"{name}{PATH_SEPARATOR}…"
             is_known = not is_searched or self._policy.is_harmless(own[-1])
             if action is None and not is_known and not here:
                 self._policy.note_unknown(path)
                 action = HASH
             yield (
-                self._key(key),
+                str(self.whole(key)) if is_searched and not is_name else self._key(key),
                 (self._each(part) if action == HASH else self._walk(path, part, here, is_searched, is_known)),
             )
 
@@ -154,10 +197,6 @@ class RowPrivacy:
         if is_exact(name):
             return self._hasher.without_emails(text, as_written=self._policy.is_key(name))
         return self._hasher.without_personal_texts(text)
-
-
-# How the texts begin that are looked into.
-JSON_STARTS = ("{", "[")
 
 
 class ArrowPrivacy:
@@ -217,15 +256,14 @@ class ArrowPrivacy:
         """A column that is kept, without what must not be in it."""
         if not pa.types.is_string(source.type):
             return column
-        # csv has no other way to hold an object, and jsonl none where some rows have a text instead
-        is_looked_into = bool(self._policy.paths_into(name)) or self._policy.is_searched(name)
-        if not (is_json(source) or is_looked_into):
+        if not (is_json(source) or self._values.is_looked_into(name)):
             return column
         cells = one_array(column)
         if not self._policy.is_unknown(name) and not any(pc.any(hint).as_py() for hint in self._hints(cells, name)):
             return column
         texts = cells.dictionary_encode()
-        changed = [self._text(name, text, is_json(source)) for text in texts.dictionary.to_pylist()]
+        change = self._values.json if is_json(source) else self._values.value
+        changed = [change(name, text) for text in texts.dictionary.to_pylist()]
         return pa.chunked_array([pa.array(changed, pa.string()).take(texts.indices)])
 
     def _hints(self, cells: pa.Array, name: str) -> Iterator[pa.Array]:
@@ -234,24 +272,8 @@ class ArrowPrivacy:
             yield pc.match_substring(cells, "@")
         else:
             yield pc.match_substring_regex(cells, HINT)
-        if self._policy.paths_into(name) or self._policy.is_searched(name):
-            for start in JSON_STARTS:
-                yield pc.starts_with(cells, start)
-
-    def _text(self, name: str, text: str, is_json: bool) -> str:
-        """A text, or JSON, without what must not be in it."""
-        if not (is_json or text.startswith(JSON_STARTS)):
-            return str(self._values.value(name, text))
-        try:
-            before = _parsed(text)
-        except RecursionError:
-            # deeper than can be looked into: nothing of it is known to be harmless
-            return json_text(self._values.whole(text))
-        except ValueError:
-            return str(self._values.value(name, text))
-        after = self._values.value(name, before)
-        # digits that Python's numbers have not are kept where nothing is to hide
-        return text if after == before else json_text(after)
+        if self._values.is_looked_into(name):
+            yield pc.match_substring_regex(cells, _JSON_START)
 
 
 def _parsed(text: str) -> Any:
@@ -261,6 +283,7 @@ def _parsed(text: str) -> Any:
         ValueError: It is neither.
         RecursionError: It is nested too deep.
     """
+    text = text.lstrip("﻿")
     try:
         return parse_json(text)
     except ValueError:

@@ -12,10 +12,11 @@ from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.naming import field_hint
-from ometria_source.privacy.rules import Rule, TablePrivacy
+from ometria_source.privacy.rules import SIGNATURE_PREFIX, Rule, TablePrivacy
 
 # Where a table's resource state keeps by which rules its rows were made (`sign`), the columns of rules that were
-# applied to something (`columns`), and the fields of those that were left out (`dropped`), of which no schema knows.
+# applied to something (`columns`), the fields of those that were left out (`dropped`), of which no schema knows, and
+# whether rules hide columns with a number behind their name, too (`siblings`).
 STATE_KEY = "privacy"
 
 # What dlt writes into a resource's state before its first row.
@@ -41,6 +42,16 @@ def applied_before(state: Mapping[str, Any]) -> list[str]:
     return list(state.get(STATE_KEY, {}).get("columns", ()))
 
 
+def applied_anywhere(states: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """The columns that rules were applied to in earlier runs, in any table.
+
+    Args:
+        states: By resource, each with what it keeps for the tables that come with its own.
+    """
+    nested = [part for state in states.values() for part in state.values() if isinstance(part, Mapping)]
+    return {column for state in (*states.values(), *nested) for column in applied_before(state)}
+
+
 def dropped_fields(state: Mapping[str, Any]) -> TTableSchemaColumns:
     """The columns that earlier runs left out, with the hints of their fields: the schema does not have them.
 
@@ -49,6 +60,17 @@ def dropped_fields(state: Mapping[str, Any]) -> TTableSchemaColumns:
     """
     fields: Mapping[str, str] = state.get(STATE_KEY, {}).get("dropped", {})
     return {column: field_hint(column, field) for column, field in fields.items()}
+
+
+def was_loaded_before_exact_rules(state: Mapping[str, Any]) -> bool:
+    """Whether a version before 0.2 loaded a table, whose rules also hid columns with a number behind their name.
+
+    Args:
+        state: As for `applied_before`.
+    """
+    kept = state.get(STATE_KEY, {})
+    is_earlier = "sign" in kept and not str(kept["sign"]).startswith(SIGNATURE_PREFIX)
+    return bool(kept.get("siblings", is_earlier))
 
 
 def no_such_column(rule: Rule) -> InvalidSettingError:

@@ -13,8 +13,8 @@ from ipaddress import ip_address
 from ometria_source.emails import replace_encoded_emails
 
 # Where one of these may be, in the syntax that Python and RE2 share. Most texts hold none.
-HINT = r"[@%&\x{ff20}\x{fe6b}]|://|www\.|[0-9][0-9 ()./-]{5,}[0-9]|[0-9]\.[0-9]+\.[0-9]+\.[0-9]|:[0-9A-Fa-f]*:"
-_HINT = re.compile(HINT.replace(r"\x{ff20}\x{fe6b}", "\uff20\ufe6b"))
+HINT = "[@%&\uff20\ufe6b]" r"|://|www\.|[0-9][^A-Za-z]{5,}[0-9]|:[0-9A-Fa-f]*:"
+_HINT = re.compile(HINT)
 
 # A URL to the end of its path, and what follows that.
 _QUERY = re.compile(r"((?:://|www\.)[^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?")
@@ -23,18 +23,22 @@ _QUERY = re.compile(r"((?:://|www\.)[^\s?#\"'<>]*)(?:[?#][^\s\"'<>]*)?")
 _BRACED_EMAIL = re.compile(r"[^\s@<>\"]{1,64}@[^\s@<>\"(){}\[\],;:|]+")
 
 _IP_ADDRESS = re.compile(
-    r"(?<![0-9A-Za-z:.])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\.?[0-9A-Za-z])"
+    r"(?<![0-9A-Za-z.])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}(?!\.?[0-9A-Za-z])"
     r"|(?=[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]{0,4}:)[0-9A-Fa-f:]{2,39}(?:\.[0-9]{1,3}){0,3}(?![0-9A-Za-z:]))"
 )
 
+# What stands between the digits of a number, also where a text is set with blanks that do not break and with dashes.
+_GAP = " ()./\u00a0\u2007\u2009\u202f\u2010-\u2015\u2212-"
+
 # Digits in groups, or behind a `+`. No number is longer (ITU-T E.164: 15 digits).
 _PHONE_NUMBER = re.compile(
-    r"(?:(?<![0-9A-Za-z])\+\(?|(?<![0-9A-Za-z.,/+-])(?<![0-9]:)\(?)[0-9][0-9 ()./-]{5,22}[0-9](?![0-9A-Za-z])"
+    rf"(?:(?<![0-9])\+\(?|(?<![0-9A-Za-z./+-])(?<![0-9][:,])\(?)[0-9][0-9{_GAP}]{{5,22}}[0-9](?![0-9A-Za-z])"
 )
 _DIGITS = range(7, 16)
-# Groups of fewer digits, without a prefix, may be years or a price. A guess.
+# Without a prefix: groups of two digits or more, as many as most numbers have; a year is no such group. A guess.
+_GROUPS = re.compile(rf"(?!.*\b(?:19|20)[0-9]{{2}}\b)[0-9]{{2,}}(?:[{_GAP}][0-9]{{2,}}){{2,}}")
 _DIGITS_IN_GROUPS = 9
-_DATE = re.compile(r"(?:19|20)[0-9]{2}[-/.][0-9]{1,2}[-/.][0-9]{1,2}|[0-9]{1,2}[-/.][0-9]{1,2}[-/.](?:19|20)[0-9]{2}")
+_DATE = re.compile(r"(?:19|20)[0-9]{2}[-/.][0-9]{1,2}\b|[0-9]{1,2}[-/.][0-9]{1,2}[-/.](?:[0-9]{2}){1,2}\b")
 
 
 def replace_personal_texts(text: str, replace: Callable[[str], str]) -> str:
@@ -58,13 +62,16 @@ def _is_ip_address(text: str) -> bool:
         ip_address(text)
     except ValueError:
         return False
-    return text != "::"
+    # `a::b` is rather code
+    return any(map(str.isdigit, text))
 
 
 def _is_phone_number(text: str) -> bool:
-    digits = sum(character.isdigit() for character in text)
-    if digits not in _DIGITS or _DATE.match(text):
+    digits = sum(map(str.isdigit, text))
+    if digits not in _DIGITS:
         return False
     if text.startswith(("+", "(+", "00")):
         return True
-    return digits < len(text) and (digits >= _DIGITS_IN_GROUPS or text.startswith(("0", "(")))
+    if digits == len(text) or _DATE.match(text):
+        return False
+    return text.startswith(("0", "(")) or (digits >= _DIGITS_IN_GROUPS and _GROUPS.fullmatch(text) is not None)

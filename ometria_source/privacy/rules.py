@@ -18,6 +18,7 @@ from dlt.common.schema.typing import TTableSchemaColumns
 from ometria_source.exceptions import InvalidSettingError
 from ometria_source.naming import PATH_SEPARATOR, snake_case
 from ometria_source.privacy.hashing import Hasher, derived_key
+from ometria_source.privacy.words import without_suffix
 
 ANY_TABLE = "*"
 
@@ -103,7 +104,7 @@ class Preset:
 
     Attributes:
         name: The value of the setting.
-        documented: `hash` or `drop` by documented column; `code`: hashed where it is no code.
+        documented: `hash`, `drop` or `keep` by documented column; `code`: hashed where it is no code.
         is_harmless: Whether a column that is not documented, or a key in its JSON, is kept for its name.
         digest: What distinguishes this list of names from that of another version.
     """
@@ -122,16 +123,13 @@ class Effects:
         columns: Those that came, whatever became of them.
         applied: The rules that hid or kept something.
         unknown: Columns, and paths in JSON, that are hashed because they are not known to be harmless.
+        hides_siblings: Whether a rule for `user_id` also hides `user_id_2`, as it did before 0.2.
     """
 
     columns: set[str] = field(default_factory=set)
     applied: set[Rule] = field(default_factory=set)
     unknown: set[str] = field(default_factory=set)
-
-    def clear(self) -> None:
-        """Begin another run."""
-        for found in (self.columns, self.applied, self.unknown):
-            found.clear()
+    hides_siblings: bool = False
 
 
 # Names of unknown columns that are kept in memory; an account may have any number of keys in its JSON. A guess.
@@ -165,6 +163,16 @@ class TablePrivacy:
     effects: Effects = field(default_factory=Effects, repr=False, compare=False)
     _actions: dict[str, str | None] = field(default_factory=dict, repr=False, compare=False)
 
+    def begin(self, *, hides_siblings: bool) -> None:
+        """Begin a run.
+
+        Args:
+            hides_siblings: As in `Effects`: whether the table was loaded by a version that did so.
+        """
+        for found in (self.effects.columns, self.effects.applied, self.effects.unknown, self._actions):
+            found.clear()
+        self.effects.hides_siblings = hides_siblings
+
     @property
     def is_active(self) -> bool:
         """Whether anything of the table may be changed."""
@@ -188,11 +196,18 @@ class TablePrivacy:
         return self._actions[column]
 
     def _find_action(self, column: str) -> str | None:
-        if named := strongest({rule.action for rule in self.rules if rule.column == column}):
+        if named := strongest({rule.action for rule in self._rules_for(column)}):
             return named
-        if not self.is_unknown(column) or any(rule.action == KEEP for _, rule in self.paths_into(column)):
+        if self.preset is None or any(rule.action == KEEP for _, rule in self.paths_into(column)):
             return None
-        return self.preset.documented.get(column, HASH) if self.preset else None
+        preset = self.preset.documented.get(column)
+        return preset if preset in (HASH, DROP, KEEP) else HASH if self.is_unknown(column) else None
+
+    def _rules_for(self, column: str) -> set[Rule]:
+        names = {column}
+        if self.effects.hides_siblings and column not in self.documented:
+            names.add(without_suffix(column))
+        return {rule for rule in self.rules if rule.column in names}
 
     def hides(self, column: str) -> bool:
         """Whether a column does not keep its values."""
@@ -219,7 +234,7 @@ class TablePrivacy:
             column: In dlt's spelling.
         """
         self.effects.columns.add(column)
-        named = {rule for rule in self.rules if rule.column == column}
+        named = self._rules_for(column)
         self.effects.applied |= named
         is_documented = column in self.documented
         if self.hides(column) and (is_documented or not named):
@@ -239,7 +254,7 @@ class TablePrivacy:
 
     def is_searched(self, column: str) -> bool:
         """Whether the keys in a column's JSON are hashed unless they are known to be harmless, or kept by a rule."""
-        return self.preset is not None and (column not in self.documented or self.is_unknown(column))
+        return self.preset is not None and self.action(column) != KEEP
 
     def is_key(self, column: str) -> bool:
         """Whether a column is part of a key, of this table or of another that it refers to."""

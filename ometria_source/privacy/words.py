@@ -93,21 +93,21 @@ _KIND_WORDS = TIME_WORDS | word_set(
 )
 _HARMLESS_WORDS = _SUBJECT_WORDS | _ACTION_WORDS | _KIND_WORDS
 # These alone, or at the end of a name, may be an address, a text, or a list of people.
-_OPEN_ENDED_WORDS = word_set("send email mail message list of is has was")
+_OPEN_ENDED_WORDS = word_set("send email mail message list first last of is has was")
 _TITLE_WORDS = word_set("title name")
 
 _CODE = re.compile(r"([a-z]+|[A-Z]+|[0-9]{1,3})([._-]([a-z]+|[A-Z]+|[0-9]{1,3}))*")
 
-# The last words of names whose values are compared, counted or calculated with, whatever they look like.
-_EXACT_WORDS = (
-    ID_WORDS
-    | TIME_WORDS
-    | _COUNT_WORDS
-    | word_set("sku code version currency lists timezone total dt utc updated created")
-)
+# The last words of names whose values are compared, sorted or joined, whatever they look like.
+_EXACT_WORDS = ID_WORDS | TIME_WORDS | word_set("sku code version currency lists timezone dt utc updated created")
 
 # How `naming` tells columns apart whose fields have one name in snake case.
 _SUFFIX = re.compile(r"_([0-9]{1,2}|[0-9a-f]{8})$")
+
+
+def without_suffix(column: str) -> str:
+    """The name that a column would have if no other field had it."""
+    return _SUFFIX.sub("", column)
 
 
 @lru_cache(maxsize=4096)
@@ -119,7 +119,11 @@ def is_harmless(name: str) -> bool:
     Args:
         name: Of a column, or a key in JSON.
     """
-    own = words(_SUFFIX.sub("", snake_case(name)))
+    normal = without_suffix(snake_case(name))
+    own = words(normal)
+    if "_".join(own) != normal:
+        # letters of another script have gone
+        return False
     if len(own) > 1 and own[-1] in _TITLE_WORDS and own[-2] in _TITLED_WORDS:
         own = own[:-1]
     elif not own or own[-1] in _OPEN_ENDED_WORDS:
@@ -129,9 +133,11 @@ def is_harmless(name: str) -> bool:
 
 @lru_cache(maxsize=4096)
 def is_exact(name: str) -> bool:
-    """Whether a name is that of an id, a time, a count or a flag: its values are kept to the letter."""
-    own = words(name)
-    return bool(own) and (own[-1] in _EXACT_WORDS or own[0] in ("is", "has", "was"))
+    """Whether a name is that of an id or a time, whose values are kept to the letter.
+
+    Counts and flags need not be known by their names: none looks like what is searched for.
+    """
+    return last_word(name) in _EXACT_WORDS
 
 
 def is_code(text: str) -> bool:

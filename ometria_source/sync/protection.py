@@ -19,6 +19,7 @@ from ometria_source.privacy.consistency import (
     check_signature,
     no_such_column,
     replaced_tables,
+    was_loaded_before_exact_rules,
 )
 from ometria_source.privacy.rules import DROP, TablePrivacy
 from ometria_source.shown import shown_name
@@ -41,8 +42,9 @@ def begin_privacy(*policies: TablePrivacy) -> None:
     emptied = replaced_tables()
     is_replaced = dlt.current.resource().write_disposition == "replace"
     for policy, state in _states(policies):
-        policy.effects.clear()
-        if policy.table not in emptied and not is_replaced:
+        is_new = policy.table in emptied or is_replaced
+        policy.begin(hides_siblings=not is_new and was_loaded_before_exact_rules(state))
+        if not is_new:
             check_signature(policy, dlt.current.source_schema().tables.get(policy.table), state)
         _record(policy, state, {})
 
@@ -88,6 +90,7 @@ def _record(policy: TablePrivacy, state: dict[str, Any], dropped: dict[str, str]
         "sign": policy.signature(),
         "columns": sorted({*applied_before(state), *applied}),
         "dropped": {**before, **dropped},
+        "siblings": policy.effects.hides_siblings,
     }
 
 

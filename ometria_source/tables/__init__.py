@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from dlt.common.schema.typing import TTableSchemaColumns
 
-from ometria_source.privacy.rules import CODE, DROP, HASH, Preset
+from ometria_source.privacy.rules import CODE, DROP, HASH, KEEP, Preset
 from ometria_source.privacy.words import is_harmless, list_digest
 from ometria_source.tables import (
     collections,
@@ -83,6 +83,8 @@ STRICT_DOCUMENTED: Mapping[str, Mapping[str, str]] = {
     },
     "order_line_items": {"properties": DROP},
     "order_line_item_options": {"label": DROP},
+    # what a shop says of its goods
+    "products": {"stores": KEEP, "properties": KEEP},
     "custom_events": {"identity_email": HASH, "properties": DROP},
     "list_changes": {"email": HASH},
     "push_errors": {"record": DROP, "message__error_message": DROP},

@@ -20,7 +20,7 @@ from dlt.common.typing import TDataItems
 from ometria_source.exceptions import NoFilesError
 from ometria_source.export.bucket import BucketFile
 from ometria_source.export.formats import is_hidden
-from ometria_source.privacy.consistency import known_columns
+from ometria_source.privacy.consistency import applied_anywhere
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import is_limited
 from ometria_source.sync.metrics import FILES_TO_READ, NOTES, ROWS_READ, add_note
@@ -197,7 +197,7 @@ class EventFiles:
         """
         if seen := self._privacy.effects.columns:
             tables = self._schema.tables
-            known = seen | known_columns(tables.get(TABLE), dlt.current.resource_state(TABLE))
+            known = seen | applied_anywhere(dlt.current.source_state().get("resources", {}))
             check_everywhere(known.union(*(table["columns"] for table in tables.values())))
         end_privacy((self._privacy, self._rows.column_names))
 
