@@ -24,8 +24,8 @@ _ENDS_DOMAIN = re.compile(r"['=&?#]")
 # What stands before an address in a URL's query, or in quotes, and is no part of it. A `+` is in no such name.
 _BEFORE_ADDRESS = re.compile(r"(?:.*\?|'+|&+)?(?:(?:.*&)?[A-Za-z_][\w.-]*=)?'*", re.DOTALL)
 
-# Other ways to write `@`: in a URL, encoded once, twice or more often; in HTML; in full width.
-_OTHER_AT = re.compile(r"%(?:25)*40|&#0*64;|&#[xX]0*40;|&commat;|[\uff20\ufe6b]")
+# Other ways to write `@`: in a URL, encoded once, twice or more often; in HTML; in JSON; in full width.
+_OTHER_AT = re.compile(r"%(?:25)*40|&#0*64|&#[xX]0*40|&commat;|\\u0040|[\uff20\ufe6b]")
 
 # How often a text may be encoded.
 _MOST_LAYERS = 3
@@ -68,6 +68,7 @@ def replace_encoded_emails(text: str, replace: Callable[[str], str]) -> str:
 
 
 def _decoded(text: str) -> str:
+    text = text.replace(r"\u0040", "@")
     for _ in range(_MOST_LAYERS):
         text = unquote(html.unescape(text))
     return unicodedata.normalize("NFKC", text)

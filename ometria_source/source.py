@@ -177,7 +177,7 @@ class Privacy:
         """
         columns = {*known, *(column for table in DOCUMENTED.values() for column in table)}
         for rule in self.rules:
-            if rule.table == ANY_TABLE and not rule.leads_into(columns):
+            if rule.table == ANY_TABLE and rule.action != KEEP and not rule.leads_into(columns):
                 raise no_such_column(rule)
 
     def applied_to_nothing(self, applied: Collection[str]) -> list[Rule]:
@@ -201,12 +201,14 @@ def _holds_in(rule: Rule, table: str) -> bool:
 
 
 def _refuse_contradictions(rules: Sequence[Rule]) -> None:
-    hidden = {rule.name: rule.setting for rule in rules if rule.action != KEEP}
-    for rule in rules:
-        if rule.action == KEEP and rule.name in hidden:
-            raise InvalidSettingError(
-                rule.setting, f"names `{rule.name}`, and so does `{hidden[rule.name]}`. Leave it out of one of them."
-            )
+    for kept in rules:
+        for hidden in rules:
+            is_within = hidden.table == kept.table and hidden.path[: len(kept.path)] == kept.path
+            if kept.action == KEEP and hidden.action != KEEP and is_within:
+                raise InvalidSettingError(
+                    kept.setting,
+                    f"names `{kept.name}`, and `{hidden.setting}` names `{hidden.name}`. Leave out one of them.",
+                )
 
 
 def _refuse_without_salt(rule: Rule) -> None:

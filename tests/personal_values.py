@@ -9,6 +9,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from ometria_source.naming import snake_case
+
 # Plain addresses, and the same as they come in URLs, in HTML and from other keyboards.
 ADDRESSES = [
     "ottilie.quast@shop-0.test", "bartholomew_wren@shop-1.test", "xanthe+offers@shop-2.test",
@@ -117,8 +119,8 @@ def objects() -> Iterator[dict[str, object]]:
 
 
 def spellings(value: str) -> set[str]:
-    """How a value may be found in a file: as it is, as JSON writes it, and decoded."""
-    return {value, json.dumps(value)[1:-1], value.lower()}
+    """How a value may be found in a file: as it is, as JSON writes it, and an address as a column's name."""
+    return {value, json.dumps(value)[1:-1]} | ({snake_case(value)} if value in IN_NAMES else set())
 
 
 def readable(values: Iterable[str], folders: Iterable[Path], *texts: str) -> list[tuple[str, str]]:

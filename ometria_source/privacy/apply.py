@@ -195,7 +195,8 @@ class RowPrivacy:
         if self._policy.preset is None:
             return self._hasher.without_emails(text)
         if is_exact(name):
-            return self._hasher.without_emails(text, as_written=self._policy.is_key(name))
+            last_key = name.rsplit(PATH_SEPARATOR, 1)[-1]
+            return self._hasher.without_emails(text, as_written=self._policy.is_key(last_key))
         return self._hasher.without_personal_texts(text)
 
 

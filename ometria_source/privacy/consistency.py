@@ -74,11 +74,20 @@ def was_loaded_before_exact_rules(state: Mapping[str, Any]) -> bool:
 
 
 def no_such_column(rule: Rule) -> InvalidSettingError:
-    """The error for a rule that names no column, or nothing inside of one."""
+    """The error for a rule that names no column."""
     return InvalidSettingError(
         rule.setting,
         f"names `{rule.name}`, but there is no such column. Nothing was loaded. Correct the name or leave it out; they "
         "are those of the columns in the destination.",
+    )
+
+
+def applied_to_nothing(rule: Rule) -> InvalidSettingError:
+    """The error for a rule that nothing was found for in the rows of its table."""
+    return InvalidSettingError(
+        rule.setting,
+        f"names `{rule.name}`, but nothing that was read has it, so that the rule changes nothing. Nothing of this "
+        "table was loaded. Correct the name, which is that of the column in the destination, or leave it out.",
     )
 
 

@@ -16,8 +16,8 @@ from ometria_source.naming import ColumnNames
 from ometria_source.privacy.consistency import (
     STATE_KEY,
     applied_before,
+    applied_to_nothing,
     check_signature,
-    no_such_column,
     replaced_tables,
     was_loaded_before_exact_rules,
 )
@@ -66,7 +66,7 @@ def end_privacy(*tables: tuple[TablePrivacy, ColumnNames | None]) -> None:
     for policy, state in _states([policy for policy, _ in tables]):
         if policy.effects.columns:
             for rule in policy.unapplied(applied_before(state)):
-                raise no_such_column(rule)
+                raise applied_to_nothing(rule)
         fields = _dropped(policy, names[policy.table])
         _record(policy, state, fields)
         if policy.effects.unknown:
@@ -95,9 +95,10 @@ def _record(policy: TablePrivacy, state: dict[str, Any], dropped: dict[str, str]
 
 
 def _dropped(policy: TablePrivacy, names: ColumnNames | None) -> dict[str, str]:
-    columns = [column for column in policy.effects.columns if policy.action(column) == DROP] if names else []
-    found = {column: names.field(column) for column in columns} if names else {}
-    return {column: field for column, field in found.items() if field is not None}
+    if names is None:
+        return {}
+    fields = {column: names.field(column) for column in policy.effects.columns if policy.action(column) == DROP}
+    return {column: field for column, field in fields.items() if field is not None}
 
 
 def _unknown_note(policy: TablePrivacy) -> str:

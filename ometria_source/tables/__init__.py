@@ -84,7 +84,9 @@ STRICT_DOCUMENTED: Mapping[str, Mapping[str, str]] = {
     "order_line_items": {"properties": DROP},
     "order_line_item_options": {"label": DROP},
     # what a shop says of its goods
-    "products": {"stores": KEEP, "properties": KEEP},
+    "products": {"title": KEEP, "stores": KEEP, "properties": KEEP},
+    "product_listings": {"title": KEEP},
+    "product_attributes": {"label": KEEP},
     "custom_events": {"identity_email": HASH, "properties": DROP},
     "list_changes": {"email": HASH},
     "push_errors": {"record": DROP, "message__error_message": DROP},

@@ -79,7 +79,7 @@ def email_events_resource(
             BucketError: The bucket cannot be listed or read.
             NoFilesError: No file matches, on a first run.
             UnreadableFileError: A file is not what it should be. No event of this run is loaded.
-            InvalidSettingError: The table was loaded under other privacy settings, or one of them names no column. No
+            InvalidSettingError: The table was loaded under other privacy settings, or a rule was applied to nothing. No
                 event of this run is loaded.
         """
         begin_privacy(privacy)
