@@ -90,6 +90,25 @@ class InvalidSettingError(ConfigurationError):
         super().__init__(f"`{setting}` {problem}{shown}")
 
 
+class UnappliedRuleError(OmetriaError):
+    """A privacy rule found nothing in the rows that were read: nothing is hidden that it was to hide.
+
+    Attributes:
+        setting: Where the rule is from, such as `hash_columns`.
+
+    Args:
+        rule: The rule, as it is written.
+        outcome: A sentence on what was loaded.
+    """
+
+    def __init__(self, setting: str, rule: str, outcome: str) -> None:
+        self.setting = setting
+        super().__init__(
+            f"`{setting}` names `{rule}`, but nothing that was read has it, so that the rule changes nothing. "
+            f"{outcome} Correct the name, which is that of the column in the destination, or leave it out."
+        )
+
+
 class NothingConfiguredError(ConfigurationError):
     """There is neither an API key nor a bucket."""
 

@@ -196,18 +196,21 @@ def test_a_path_that_leads_to_nothing_is_refused(ometria, account, run, load, wa
     load("--tables", "profiles")
 
 
-def test_a_rule_for_all_tables_that_hides_nothing_is_reported(ometria, account, bucket, events, run, monkeypatch):
+def test_a_rule_for_all_tables_that_hides_nothing_fails_the_run(ometria, account, bucket, events, run, monkeypatch):
     account.update_profile(next(iter(account.profiles)), properties={"notes": "call me"}, nick="Ada")
     events("e.csv", "id,user\n1,Bo\n")
     rules = ["*.properties__notes", "*.properties__ntoes", "profiles.nick"]
     configure(monkeypatch, drop_columns=rules)
     result = run("--tables", "profiles")
-    assert result.status == 0
-    assert "`*.properties__ntoes`, which no table has had so far" in result.out
+    assert result.status == 1
+    assert "`drop_columns` names `*.properties__ntoes`, but nothing that was read has it" in result.out
     assert "*.properties__notes" not in result.out
+    # of tables that can have none, nothing can be said
+    assert run("--tables", "lists").status == 0
     # what another table had is known, though it is in no schema
-    configure(monkeypatch, drop_columns=[*rules[:2], "*.nick"])
+    configure(monkeypatch, drop_columns=[rules[0], "*.nick"])
     assert run("--tables", "profiles,email_events", "--full-refresh").status == 0
+    assert run("--tables", "profiles,email_events").status == 0
 
 
 def test_a_flat_column_of_a_file_is_hidden_by_its_name(bucket, events, load, warehouse, monkeypatch):
@@ -229,6 +232,11 @@ def test_a_rule_hides_its_column_whatever_the_order_of_the_fields_is(bucket, eve
     rows = {row["id"]: row for row in warehouse.rows("email_events")}
     assert "user_id" not in rows["2"]
     assert [value for name, value in rows["2"].items() if name.startswith("user_id_")] == ["x"]
+    assert "Ada" not in str(rows)
+    assert "Bo" not in str(rows)
+    load("--tables", "email_events", "--full-refresh")
+    rows = {row["id"]: row for row in warehouse.rows("email_events")}
+    assert [value for name, value in rows["2"].items() if name.startswith("user_id")] == ["x"]
     assert "Ada" not in str(rows)
     assert "Bo" not in str(rows)
 

@@ -34,6 +34,7 @@ from ometria_source.exceptions import (
     RefusedKeyError,
     RefusedPackageError,
     TakenColumnError,
+    UnappliedRuleError,
     UnexpectedError,
 )
 from ometria_source.loading import destinations
@@ -232,12 +233,11 @@ class _Run:
                     if self._report.cause is not None:
                         break
                 else:
-                    self._report.cause = _refusal_of_key(list(self._report.tables.values()))
+                    self._report.cause = _refusal_of_key(list(self._report.tables.values())) or self._unapplied_rule()
                 with kept_open(self._pipeline):
                     if not isinstance(self._report.cause, UNAVAILABLE):
                         settle(self._pipeline)
                         self._count_rows()
-                self._note_rules()
         except (ConfigurationError, ConfigurationException, MissingDependencyException) as error:
             # nothing was read, but a package of an earlier run may have been loaded
             if not self._finished:
@@ -255,14 +255,14 @@ class _Run:
             if is_open and known is not None:
                 self._note_columns(known)
 
-    def _note_rules(self) -> None:
-        """Report privacy rules for all tables that have hidden nothing so far, as a mistyped one does."""
-        if any(table.metrics.get(ROWS_READ) for table in self._report.tables.values()):
-            applied = applied_anywhere(resource_states(self._pipeline))
-            for rule in self._plan.privacy.applied_to_nothing(applied):
-                self._report.notes.append(
-                    f"`{rule.setting}` names `{rule.name}`, which no table has had so far: the rule changes nothing"
-                )
+    def _unapplied_rule(self) -> OmetriaError | None:
+        """The error for a privacy rule for all tables that leads into one that was read, and found nothing in any."""
+        read = {table.name for table in self._report.tables.values() if table.metrics.get(ROWS_READ)}
+        columns = [columns for name, columns in _columns(self._pipeline).items() if PARENTS.get(name, name) in read]
+        for rule in self._plan.privacy.applied_to_nothing(applied_anywhere(resource_states(self._pipeline))):
+            if any(map(rule.leads_into, columns)):
+                return UnappliedRuleError(rule.setting, rule.name, "The tables were loaded.")
+        return None
 
     def _compare(self, dropped: Collection[str]) -> None:
         """Bring local state and destination together, and check the settings against both."""

@@ -15,9 +15,12 @@ from ometria_source.naming import field_hint
 from ometria_source.privacy.rules import SIGNATURE_PREFIX, Rule, TablePrivacy
 
 # Where a table's resource state keeps by which rules its rows were made (`sign`), the columns of rules that were
-# applied to something (`columns`), the fields of those that were left out (`dropped`), of which no schema knows, and
-# whether rules hide columns with a number behind their name, too (`siblings`).
+# applied to something (`columns`), and whether rules hide columns with a number behind their name, too (`siblings`).
 STATE_KEY = "privacy"
+
+# Where the source's state keeps the fields of columns that were left out, by table and column: no schema knows of them,
+# and a full refresh must not give their columns to other fields.
+DROPPED_KEY = "dropped_fields"
 
 # What dlt writes into a resource's state before its first row.
 DLT_KEYS = ("incremental",)
@@ -52,13 +55,13 @@ def applied_anywhere(states: Mapping[str, Mapping[str, Any]]) -> set[str]:
     return {column for state in (*states.values(), *nested) for column in applied_before(state)}
 
 
-def dropped_fields(state: Mapping[str, Any]) -> TTableSchemaColumns:
-    """The columns that earlier runs left out, with the hints of their fields: the schema does not have them.
+def dropped_columns(table: str) -> TTableSchemaColumns:
+    """The columns that earlier runs left out, with the hints of their fields.
 
     Args:
-        state: As for `applied_before`.
+        table: Its name.
     """
-    fields: Mapping[str, str] = state.get(STATE_KEY, {}).get("dropped", {})
+    fields: Mapping[str, str] = dlt.current.source_state().get(DROPPED_KEY, {}).get(table, {})
     return {column: field_hint(column, field) for column, field in fields.items()}
 
 
@@ -79,15 +82,6 @@ def no_such_column(rule: Rule) -> InvalidSettingError:
         rule.setting,
         f"names `{rule.name}`, but there is no such column. Nothing was loaded. Correct the name or leave it out; they "
         "are those of the columns in the destination.",
-    )
-
-
-def applied_to_nothing(rule: Rule) -> InvalidSettingError:
-    """The error for a rule that nothing was found for in the rows of its table."""
-    return InvalidSettingError(
-        rule.setting,
-        f"names `{rule.name}`, but nothing that was read has it, so that the rule changes nothing. Nothing of this "
-        "table was loaded. Correct the name, which is that of the column in the destination, or leave it out.",
     )
 
 

@@ -12,11 +12,12 @@ from typing import Any
 
 import dlt
 
+from ometria_source.exceptions import UnappliedRuleError
 from ometria_source.naming import ColumnNames
 from ometria_source.privacy.consistency import (
+    DROPPED_KEY,
     STATE_KEY,
     applied_before,
-    applied_to_nothing,
     check_signature,
     replaced_tables,
     was_loaded_before_exact_rules,
@@ -46,7 +47,7 @@ def begin_privacy(*policies: TablePrivacy) -> None:
         policy.begin(hides_siblings=not is_new and was_loaded_before_exact_rules(state))
         if not is_new:
             check_signature(policy, dlt.current.source_schema().tables.get(policy.table), state)
-        _record(policy, state, {})
+        _record(policy, state)
 
 
 def end_privacy(*tables: tuple[TablePrivacy, ColumnNames | None]) -> None:
@@ -58,7 +59,7 @@ def end_privacy(*tables: tuple[TablePrivacy, ColumnNames | None]) -> None:
         *tables: For each table its policy and the names of its columns; None: it has no others than the documented.
 
     Raises:
-        InvalidSettingError: Rows were read, and a rule for this table found nothing in them, nor in an earlier run.
+        UnappliedRuleError: Rows were read, and a rule for this table found nothing in them, nor in an earlier run.
     """
     if is_limited():
         return
@@ -66,9 +67,9 @@ def end_privacy(*tables: tuple[TablePrivacy, ColumnNames | None]) -> None:
     for policy, state in _states([policy for policy, _ in tables]):
         if policy.effects.columns:
             for rule in policy.unapplied(applied_before(state)):
-                raise applied_to_nothing(rule)
-        fields = _dropped(policy, names[policy.table])
-        _record(policy, state, fields)
+                raise UnappliedRuleError(rule.setting, rule.name, f"Nothing of `{policy.loaded_with}` was loaded.")
+        _record(policy, state)
+        _record_dropped(policy, names[policy.table])
         if policy.effects.unknown:
             add_note(policy.loaded_with, _unknown_note(policy))
 
@@ -80,25 +81,25 @@ def _states(policies: Collection[TablePrivacy]) -> Iterator[tuple[TablePrivacy, 
         yield policy, state.setdefault(policy.table, {}) if index else state
 
 
-def _record(policy: TablePrivacy, state: dict[str, Any], dropped: dict[str, str]) -> None:
+def _record(policy: TablePrivacy, state: dict[str, Any]) -> None:
     """Keep in state by which rules the rows are made, and what these were applied to."""
     if not policy.is_active:
         return
-    before = state.get(STATE_KEY, {}).get("dropped", {})
     applied = {rule.column for rule in policy.effects.applied}
     state[STATE_KEY] = {
         "sign": policy.signature(),
         "columns": sorted({*applied_before(state), *applied}),
-        "dropped": {**before, **dropped},
         "siblings": policy.effects.hides_siblings,
     }
 
 
-def _dropped(policy: TablePrivacy, names: ColumnNames | None) -> dict[str, str]:
-    if names is None:
-        return {}
-    fields = {column: names.field(column) for column in policy.effects.columns if policy.action(column) == DROP}
-    return {column: field for column, field in fields.items() if field is not None}
+def _record_dropped(policy: TablePrivacy, names: ColumnNames | None) -> None:
+    """Keep in state which fields the columns had that were left out."""
+    columns = [column for column in policy.effects.columns if policy.action(column) == DROP]
+    fields = {column: names.field(column) for column in columns} if names else {}
+    if any(fields.values()):
+        kept = dlt.current.source_state().setdefault(DROPPED_KEY, {}).setdefault(policy.table, {})
+        kept.update({column: field for column, field in fields.items() if field is not None})
 
 
 def _unknown_note(policy: TablePrivacy) -> str:

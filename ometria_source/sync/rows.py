@@ -31,7 +31,7 @@ from ometria_source.api.client import JsonObject
 from ometria_source.exceptions import SchemaContractError
 from ometria_source.json_values import INT64, MAX_ROW_DEPTH, shallow
 from ometria_source.naming import PATH_SEPARATOR, ColumnNames, Field, snake_case
-from ometria_source.privacy.consistency import dropped_fields, replaced_tables
+from ometria_source.privacy.consistency import dropped_columns, replaced_tables
 from ometria_source.shown import shown_name
 from ometria_source.sync.metrics import add_note
 from ometria_source.sync.new_columns import NewColumns
@@ -182,9 +182,7 @@ def column_names(
     """
     schema = dlt.current.source_schema()
     table_schema = schema.tables.get(table) or replaced_tables().get(table)
-    state = dlt.current.resource_state()
-    own = state if table == dlt.current.resource().table_name else state.get(table, {})
-    stored = {**(table_schema["columns"] if table_schema else {}), **dropped_fields(own)}
+    stored = {**(table_schema["columns"] if table_schema else {}), **dropped_columns(table)}
     return ColumnNames(stored, schema.naming, reserved, prefixes, report)
 
 

@@ -208,7 +208,8 @@ def mirror(
             ConfigurationError: The table cannot be merged; as `strategy_at`.
             MissingSettingError: `api_key` is not configured.
             MassDeletionError: More than a tenth of the records, and more than ten, are gone, or of what is nested.
-            InvalidSettingError: The table was loaded under other privacy settings, or a rule was applied to nothing.
+            InvalidSettingError: The table was loaded under other privacy settings.
+            UnappliedRuleError: A privacy rule for the table found nothing in its rows.
             OmetriaError: As `scan`.
         """
         merged = is_merged()

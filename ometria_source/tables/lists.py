@@ -146,7 +146,8 @@ def lists_resource(
             ConfigurationError: The table cannot be merged; as `strategy_at`.
             MissingSettingError: `api_key` is not configured.
             MassDeletionError: More than a tenth of the lists, and more than ten, are gone.
-            InvalidSettingError: The table was loaded under other privacy settings, or a rule was applied to nothing.
+            InvalidSettingError: The table was loaded under other privacy settings.
+            UnappliedRuleError: A privacy rule for the table found nothing in its rows.
             OmetriaError: As `OmetriaClient.get`.
         """
         merged = is_merged()

@@ -257,7 +257,8 @@ def member_lists_resource(
             MassDeletionError: A complete scan of the profiles would remove more than a tenth of them, or more than a
                 tenth of the lists is gone.
             AnswerTooLargeError: A list's members do not fit into an answer, which says how else to read them.
-            InvalidSettingError: The table was loaded under other privacy settings, or a rule was applied to nothing.
+            InvalidSettingError: The table was loaded under other privacy settings.
+            UnappliedRuleError: A privacy rule for the table found nothing in its rows.
             OmetriaError: As `OmetriaClient.get`.
         """
         begin_privacy(privacy)

@@ -251,7 +251,8 @@ def profiles_resource(
             ConfigurationError: The table cannot be merged; as `strategy_at`.
             MissingSettingError: `api_key` is not configured.
             MassDeletionError: A complete scan would remove more than a tenth of the table.
-            InvalidSettingError: The table was loaded under other privacy settings, or a rule was applied to nothing.
+            InvalidSettingError: The table was loaded under other privacy settings.
+            UnappliedRuleError: A privacy rule for the table found nothing in its rows.
             OmetriaError: As `OmetriaClient.get`.
         """
         merged = is_merged()

@@ -108,7 +108,8 @@ def unsubscribes_resource(
         Raises:
             ConfigurationError: The table cannot be merged; as `strategy_at`.
             MissingSettingError: `api_key` is not configured.
-            InvalidSettingError: The table was loaded under other privacy settings, or a rule was applied to nothing.
+            InvalidSettingError: The table was loaded under other privacy settings.
+            UnappliedRuleError: A privacy rule for the table found nothing in its rows.
             IncompleteScanError: One second holds more rows than Ometria gives at a time.
             OmetriaError: As `OmetriaClient.get`.
         """

@@ -79,8 +79,9 @@ def email_events_resource(
             BucketError: The bucket cannot be listed or read.
             NoFilesError: No file matches, on a first run.
             UnreadableFileError: A file is not what it should be. No event of this run is loaded.
-            InvalidSettingError: The table was loaded under other privacy settings, or a rule was applied to nothing. No
-                event of this run is loaded.
+            InvalidSettingError: The table was loaded under other privacy settings, or a rule for all tables names no
+                column. No event of this run is loaded.
+            UnappliedRuleError: A privacy rule for the table found nothing in its rows. No event of this run is loaded.
         """
         begin_privacy(privacy)
         state = dlt.current.resource_state()
