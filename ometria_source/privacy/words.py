@@ -1,7 +1,7 @@
 """What a column's name says: that its values are harmless, as of an event's time, or that they are a person's.
 
-`strict` keeps an undocumented column only if its name is harmless; `--describe` uses the same list. All words are
-guesses: Ometria documents no name of the export.
+`strict` keeps an undocumented column only if its name is harmless, and the description of an export uses the same list.
+All words are guesses: Ometria documents no name of the export.
 """
 
 from __future__ import annotations

@@ -20,7 +20,7 @@ from dlt.common.typing import TDataItems
 from ometria_source.exceptions import NoFilesError
 from ometria_source.export.bucket import BucketFile
 from ometria_source.export.formats import is_hidden
-from ometria_source.privacy.consistency import applied_anywhere
+from ometria_source.privacy.consistency import applied_anywhere, dropped_columns
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.sync.deletes import is_limited
 from ometria_source.sync.metrics import FILES_TO_READ, NOTES, ROWS_READ, add_note
@@ -63,7 +63,8 @@ class EventFiles:
         resource = dlt.current.source().resources[TABLE]
         # that of the resource: a notebook can give `pipeline.run` another one than the setting
         contract = self._schema.resolve_contract_settings_for_table(TABLE, resource.compute_table_schema())
-        self._rows = EventRows(self._export.key, self._export.columns, self._schema, contract, privacy)
+        dropped = dropped_columns(TABLE)
+        self._rows = EventRows(self._export.key, self._export.columns, self._schema, contract, privacy, dropped)
         self._reader = FileReader(self._export, self._rows, self._count, self._add_note)
         self._cursor = cast(dlt.sources.incremental[datetime], resource.incremental)
         # dlt would compare and copy every row; `commit` moves it by files

@@ -29,7 +29,7 @@ from ometria_source.export.row_keys import row_keys
 from ometria_source.export.types import ColumnTypes, cast_declared, data_type_of, is_variant
 from ometria_source.naming import ColumnNames, Field
 from ometria_source.privacy.apply import ArrowPrivacy
-from ometria_source.privacy.consistency import dropped_columns, replaced_tables
+from ometria_source.privacy.consistency import replaced_tables
 from ometria_source.privacy.rules import TablePrivacy
 from ometria_source.shown import nearest, shown_name, without_addresses
 from ometria_source.sync.new_columns import NewColumns
@@ -160,6 +160,7 @@ class EventRows:
         schema: Of the source: names columns, and knows what the destination's table has.
         contract: What may be added to these.
         privacy: What is hashed and dropped.
+        dropped: The columns that earlier runs left out, with the hints of their fields.
 
     Attributes:
         privacy: Does so, and knows which columns came.
@@ -174,12 +175,13 @@ class EventRows:
         schema: Schema,
         contract: TSchemaContractDict,
         privacy: TablePrivacy,
+        dropped: TTableSchemaColumns | None = None,
     ) -> None:
         known = schema.tables.get(TABLE, {}).get("columns", {})
         types = {name: str(column["data_type"]) for name, column in known.items() if "data_type" in column}
         self.notes: list[str] = []
         replaced = replaced_tables().get(TABLE, {}).get("columns", {})
-        stored = {**(known or replaced), **dropped_columns(TABLE)}
+        stored = {**(known or replaced), **(dropped or {})}
         self._names = ColumnNames(stored, schema.naming, COLUMNS, report=self._note_new_name)
         self.privacy = ArrowPrivacy(privacy, self._names)
         self.names: set[str] = set()
