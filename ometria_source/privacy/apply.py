@@ -63,7 +63,7 @@ class RowPrivacy:
             return row
         for column in row:
             if column not in self._policy.effects.columns:
-                self._policy.note(column)
+                self._policy.record_column(column)
         return {
             column: self.value(column, value) for column, value in row.items() if self._policy.action(column) != DROP
         }
@@ -174,7 +174,7 @@ class RowPrivacy:
             path = PATH_SEPARATOR.join((name, *own)) if is_name else f"{name}{PATH_SEPARATOR}…"
             is_known = not is_searched or self._policy.is_harmless(own[-1])
             if action is None and not is_known and not here:
-                self._policy.note_unknown(path)
+                self._policy.record_unknown(path)
                 action = HASH
             yield (
                 str(self.whole(key)) if is_searched and not is_name else self._key(key),
@@ -237,7 +237,7 @@ class ArrowPrivacy:
 
     def _protected(self, name: str, source: pa.Field, column: pa.ChunkedArray) -> tuple[pa.Field, pa.ChunkedArray]:
         if name not in self._policy.effects.columns:
-            self._policy.note(name)
+            self._policy.record_column(name)
         action = self._policy.action(name)
         if action == KEEP:
             return source, column

@@ -227,8 +227,8 @@ class TablePrivacy:
         """Whether a preset keeps of a column nothing but codes."""
         return self.preset is not None and self.preset.documented.get(column) == CODE
 
-    def note(self, column: str) -> None:
-        """Take note of a column of rows, to know afterwards what the rules did.
+    def record_column(self, column: str) -> None:
+        """Record a column of rows, to know afterwards what the rules did.
 
         Args:
             column: In dlt's spelling.
@@ -241,10 +241,10 @@ class TablePrivacy:
             # what is inside is hidden with the whole
             self.effects.applied.update(rule for _, rule in self.paths_into(column))
         if self.hides(column) and not (is_documented or named):
-            self.note_unknown(column)
+            self.record_unknown(column)
 
-    def note_unknown(self, name: str) -> None:
-        """Take note of a column, or a path in JSON, that is hashed because it is not known to be harmless."""
+    def record_unknown(self, name: str) -> None:
+        """Record a column, or a path in JSON, that is hashed because it is not known to be harmless."""
         if len(self.effects.unknown) < MOST_UNKNOWN:
             self.effects.unknown.add(name)
 
