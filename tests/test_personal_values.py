@@ -185,3 +185,20 @@ def test_describe_shows_what_strict_does_to_each_column(bucket, run, warehouse):
     (row,) = warehouse.rows("email_events")
     assert [len(row[name]) for name in ("recipient", "device_type", "subject")] == [64] * 3
     assert (row["event_id"], row["event_type"], row["sent_at"]) == ("1", "open", "2024-01-02")
+
+
+def test_the_working_folder_holds_no_value_of_rows_from_before(account, ometria, bucket, load, tmp_path, monkeypatch):
+    """Neither of a load before `strict`, nor of a person who was erased."""
+    (bucket / "e.jsonl").write_bytes(FORMATS["jsonl"]())
+    gone = next(profile for profile in account.profiles.values() if profile["email"] and profile["lastname"])
+    values = [*VALUES, gone["email"], f"{gone['firstname']} {gone['lastname']}"]
+    monkeypatch.delenv("SOURCES__OMETRIA__PRIVACY")
+    load("--tables", "email_events,profiles")
+    assert readable(values, [tmp_path / "dlt"]) == []
+    account.erase_profile(gone["id"])
+    monkeypatch.setenv("SOURCES__OMETRIA__FULL_SCAN_DAYS", "0")
+    load("--tables", "profiles")
+    assert readable(values, [tmp_path / "dlt"]) == []
+    monkeypatch.setenv("SOURCES__OMETRIA__PRIVACY", "strict")
+    load("--tables", "email_events,profiles", "--full-refresh")
+    assert readable(values, [tmp_path / "dlt"]) == []
