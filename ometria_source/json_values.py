@@ -101,7 +101,7 @@ def is_nested(value: Any, levels: int) -> bool:
 
 
 def has_repeated_keys(text: str) -> bool:
-    """Whether an object in a text of JSON has a key more than once, or that cannot be told.
+    """Whether an object in a text of JSON has a key more than once; also True where the text cannot be parsed.
 
     Args:
         text: Of JSON, or of what `parse_any_json` takes.

@@ -15,14 +15,13 @@ import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
-from hashlib import sha256
 from itertools import count, takewhile
 
 from dlt.common.normalizers.naming import NamingConvention
 from dlt.common.normalizers.naming.snake_case import NamingConvention as SnakeCase
 from dlt.common.schema.typing import TColumnSchema, TTableSchemaColumns
 
-from ometria_source.shown import without_addresses
+from ometria_source.shown import digest, without_addresses
 
 # The hint with the field that a column belongs to; dlt keeps hints that begin with `x-`.
 FIELD_HINT = "x-original-name"
@@ -62,7 +61,7 @@ def snake_case(name: str) -> str:
 
 
 def _digits(text: str, number: int = HASH_DIGITS) -> str:
-    return sha256(text.encode(errors="surrogatepass")).hexdigest()[:number]
+    return digest(text)[:number]
 
 
 class ColumnNames:

@@ -37,10 +37,11 @@ def without_addresses(name: str) -> str:
     Args:
         name: As it is there.
     """
-    return replace_encoded_emails(name, lambda email: f"field_{_digest(email)[:_ADDRESS_DIGITS]}")
+    return replace_encoded_emails(name, lambda email: f"field_{digest(email)[:_ADDRESS_DIGITS]}")
 
 
-def _digest(text: str) -> str:
+def digest(text: str) -> str:
+    """The SHA-256 of a text, also of one with half a surrogate pair, in hex digits."""
     return sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 

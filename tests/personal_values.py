@@ -73,7 +73,7 @@ TEXTS = [
     "gluten-free and shy", "left-handed, size 41", "prefers to be called Zeb", "moved in with Xanthe",
     "Ich bin umgezogen", "complained about Frau Yarrow", "has a dog named Void", "passport C99Z9Z9Z9",
     "IBAN GB99 VOID 9999", "AB 99 99 99 Z", "wedding on 9 September", "widowed since 2019",
-    "size 12 shoes, size 14 top", "nickname Quasty", "votes for nobody", "has moved to the void",
+    "size 12 shoes, size 14 top", "nickname Quasty", "votes for none", "has moved to the void",
     "4999 9999 9999 9996", "license QUAST 903091", "session=void77zz", "token eyJvoid", "password hunter99",
     "facebook.com/ottilie.quast", "@ottilie_q", "t.me/zebedee99", "skype:live:wrenny", "linkedin.com/in/xanthe-yarrow",
     "https://shop.test/account?name=Ottilie%20Quast&pc=QX9", "https://shop.test/reset#token=void88", "spouse: Wren",

@@ -101,7 +101,7 @@ _CODE = re.compile(r"([a-z]+|[A-Z]+|[0-9]{1,3})([._-]([a-z]+|[A-Z]+|[0-9]{1,3}))
 # The last words of names whose values are compared, sorted or joined, whatever they look like.
 _EXACT_WORDS = ID_WORDS | TIME_WORDS | word_set("sku version currency lists timezone dt utc updated created")
 
-# How `naming` tells columns apart whose fields have one name in snake case.
+# What `naming` puts behind the name of a column, where several fields have one name in snake case.
 _SUFFIX = re.compile(r"_([0-9]{1,2}|[0-9a-f]{8})$")
 
 
